@@ -1,0 +1,1 @@
+//! sipcast's control plane: REST, SIP and the use-cases between them

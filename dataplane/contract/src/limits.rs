@@ -1,0 +1,42 @@
+//! Named bounds of the dataplane. Each says what happens when it is reached.
+
+/// Bytes in one pool slot: a datagram of an Ethernet MTU plus what the kernel writes in front of it
+/// (`io_uring_recvmsg_out`, source address). A longer datagram is truncated by the kernel, counted, dropped.
+pub const SLOT_LEN: usize = 2048;
+
+/// Slots a shard lends to the kernel for receiving. When all are full the kernel drops datagrams (counted as
+/// `no_buffers`) until the next turn gives slots back.
+pub const SLOTS_IN_KERNEL: u16 = 1024;
+
+/// RTP packets a reorder buffer holds. When full, the oldest gap counts as lost and the buffer moves on.
+pub const REORDER_PACKETS_MAX: usize = 256;
+
+/// Slices of one open access unit. Beyond it the access unit is dropped up to the next IDR picture.
+pub const ACCESS_UNIT_SLICES_MAX: usize = 1024;
+
+/// Bytes of one access unit: nginx-rtmp closes the connection above a message of 1 MiB.
+pub const ACCESS_UNIT_BYTES_MAX: usize = 1_000_000;
+
+/// Bytes waiting for one RTMP target. Beyond it whole pictures are dropped up to the next IDR picture.
+pub const SEND_QUEUE_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Slices waiting for one RTMP target; same consequence.
+pub const SEND_QUEUE_SLICES_MAX: usize = 4096;
+
+/// Media time waiting for one RTMP target, in ms; same consequence.
+pub const SEND_QUEUE_MS_MAX: u32 = 5_000;
+
+/// iovecs of one vectored send (`IOV_MAX` is 1024); the rest goes with the next send.
+pub const IOVECS_MAX: usize = 512;
+
+/// RTMP targets of one broadcast; a further one is refused.
+pub const TARGETS_PER_BROADCAST_MAX: usize = 32;
+
+/// DTMF steps waiting on one call; a longer order is refused.
+pub const DTMF_QUEUE_MAX: usize = 64;
+
+/// Commands waiting for one shard; the control plane is told that the shard is busy.
+pub const MAILBOX_COMMANDS_MAX: usize = 1024;
+
+/// Reports waiting for the control plane; beyond it statistics are skipped, state changes wait in the shard.
+pub const MAILBOX_REPORTS_MAX: usize = 4096;

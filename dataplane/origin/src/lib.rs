@@ -1,0 +1,1 @@
+//! embedded RTMP server with HTTP-FLV and WebSocket-FLV playback

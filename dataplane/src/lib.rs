@@ -1,0 +1,1 @@
+//! io_uring driver: one thread, one core, one ring per shard

@@ -1,0 +1,1 @@
+//! test callee, RTMP sink and load harness
