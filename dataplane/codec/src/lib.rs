@@ -1,1 +1,16 @@
-//! audio codecs behind a safe face: G.711, resampling, AAC-LC
+//! Audio codecs behind a safe face.
+//! Takes: encoded telephone audio, PCM. Gives: PCM, resampled PCM, AAC-LC frames.
+//! Leaves out: RTP, timelines and what fills a gap (`sipcast-media`, `audio`).
+//!
+//! PCM is linear 16 bit, one `i16` a sample. Nothing here allocates once it is constructed.
+
+pub mod aac;
+#[cfg(feature = "fdk-aac")]
+pub mod aac_decoder;
+#[cfg(feature = "fdk-aac")]
+mod fdk;
+pub mod g711;
+pub mod resampler;
+
+pub use aac::{AacConfig, AacEncoder, EncodeError, OpenError};
+pub use resampler::Resampler;
