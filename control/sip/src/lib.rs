@@ -2,8 +2,13 @@
 //! Transports, transactions and dialogs are the SIP stack's (`sipcast-control::sip_endpoint`).
 #![forbid(unsafe_code)]
 
+pub mod digest;
 pub mod event;
 pub mod order;
+pub mod uri;
+
+#[cfg(test)]
+mod mutation;
 
 pub use event::{CallEnd, CallEvent, CallStatus};
 pub use order::{Account, CallOrder, LocalMedia, Transport};

@@ -1,0 +1,683 @@
+//! SIP URIs and the addresses of a call (RFC 3261 §19.1, RFC 3966 for `tel:`).
+//! Takes: account and callee as people write them. Gives: checked Request-URI, From, To, Route and Contact.
+//! Leaves out: name resolution (the stack) and tags (the stack). Every text that reaches a header passes here or
+//! through [`check_header_text`], so that no order can add a header of its own.
+
+use std::fmt::{self, Write as _};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+
+use thiserror::Error;
+
+use crate::order::{Account, Transport};
+
+/// Bytes of a URI or display name; longer ones are refused.
+pub const TEXT_BYTES_MAX: usize = 1024;
+/// Port of SIP over UDP and TCP (RFC 3261 §18.2.1).
+pub const DEFAULT_PORT: u16 = 5060;
+
+/// Refuses text that would end a header line or hide in one.
+///
+/// # Errors
+/// [`UriError`] naming `field` if `text` is too long or holds control characters.
+pub fn check_header_text(field: &'static str, text: &str) -> Result<(), UriError> {
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(UriError { field, problem: Problem::TooLong });
+    }
+    if text.chars().any(char::is_control) {
+        return Err(UriError { field, problem: Problem::ControlCharacter });
+    }
+    Ok(())
+}
+
+/// A host of a URI.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Host {
+    /// A name to be resolved, lower case.
+    Name(String),
+    /// An address.
+    Address(IpAddr),
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Address(IpAddr::V4(address)) => write!(f, "{address}"),
+            Self::Address(IpAddr::V6(address)) => write!(f, "[{address}]"),
+        }
+    }
+}
+
+/// A host with an optional port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HostPort {
+    /// The host.
+    pub host: Host,
+    /// The port; `None`: the transport's default, or by SRV.
+    pub port: Option<u16>,
+}
+
+impl HostPort {
+    /// Reads `host`, `host:port`, `[v6]:port` or a bare IPv6 address.
+    ///
+    /// # Errors
+    /// [`UriError`] naming `field`.
+    pub fn parse(field: &'static str, text: &str) -> Result<Self, UriError> {
+        check_header_text(field, text)?;
+        let text = text.trim();
+        let bad = |problem| UriError { field, problem };
+        if let Ok(address) = text.parse::<Ipv6Addr>() {
+            return Ok(Self { host: Host::Address(IpAddr::V6(address)), port: None });
+        }
+        let (host, rest) = if let Some(inner) = text.strip_prefix('[') {
+            let (address, rest) = inner.split_once(']').ok_or(bad(Problem::Host))?;
+            let address: Ipv6Addr = address.parse().map_err(|_| bad(Problem::Host))?;
+            (Host::Address(IpAddr::V6(address)), rest)
+        } else {
+            let end = text.find(':').unwrap_or(text.len());
+            let (name, rest) = text.split_at(end);
+            (host_name(name).ok_or(bad(Problem::Host))?, rest)
+        };
+        let port = match rest.strip_prefix(':') {
+            None if rest.is_empty() => None,
+            None => return Err(bad(Problem::Host)),
+            Some(digits) => Some(port_number(digits).ok_or(bad(Problem::Port))?),
+        };
+        Ok(Self { host, port })
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.host)?;
+        match self.port {
+            Some(port) => write!(f, ":{port}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<SocketAddr> for HostPort {
+    fn from(address: SocketAddr) -> Self {
+        Self { host: Host::Address(address.ip()), port: Some(address.port()) }
+    }
+}
+
+fn host_name(name: &str) -> Option<Host> {
+    if let Ok(address) = name.parse::<IpAddr>() {
+        return Some(Host::Address(address));
+    }
+    // Underscores are no host names by RFC 1123, yet container networks use them.
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    let dots_right = !name.starts_with('.') && !name.contains("..");
+    (!name.is_empty() && name.len() <= 253 && dots_right && name.bytes().all(legal))
+        .then(|| Host::Name(name.to_ascii_lowercase()))
+}
+
+fn port_number(digits: &str) -> Option<u16> {
+    if !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok().filter(|port| *port != 0)
+}
+
+/// A `sip:` or `sips:` URI without password and headers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SipUri {
+    /// `sips:`.
+    pub secure: bool,
+    /// User part, escaped as it is written.
+    pub user: Option<String>,
+    /// Host and port.
+    pub host_port: HostPort,
+    /// Parameters in order, escaped as they are written.
+    pub parameters: Vec<(String, Option<String>)>,
+}
+
+impl SipUri {
+    /// `sip:user@host_port` from an unescaped user part.
+    ///
+    /// # Errors
+    /// [`UriError`] naming `field`.
+    pub fn new(field: &'static str, user: Option<&str>, host_port: HostPort) -> Result<Self, UriError> {
+        let user = match user {
+            None | Some("") => None,
+            Some(user) => {
+                check_header_text(field, user)?;
+                Some(escape_user(user))
+            }
+        };
+        Ok(Self { secure: false, user, host_port, parameters: Vec::new() })
+    }
+
+    /// Reads a `sip:` or `sips:` URI.
+    ///
+    /// # Errors
+    /// [`UriError`] naming `field`. A password (RFC 3261 §19.1.1 advises against it) and `?headers` are refused:
+    /// the first would show in logs, the second would add headers to our request.
+    pub fn parse(field: &'static str, text: &str) -> Result<Self, UriError> {
+        check_header_text(field, text)?;
+        let bad = |problem| UriError { field, problem };
+        let (scheme, rest) = text.trim().split_once(':').ok_or(bad(Problem::Scheme))?;
+        let secure = match scheme {
+            _ if scheme.eq_ignore_ascii_case("sip") => false,
+            _ if scheme.eq_ignore_ascii_case("sips") => true,
+            _ => return Err(bad(Problem::Scheme)),
+        };
+        // The user part may hold ';' and '?', so the host part begins after the last '@'.
+        let (user, rest) = match rest.rsplit_once('@') {
+            Some((user, rest)) => (Some(user), rest),
+            None => (None, rest),
+        };
+        if rest.contains('?') {
+            return Err(bad(Problem::Headers));
+        }
+        let user = match user {
+            None => None,
+            Some("") => return Err(bad(Problem::User)),
+            Some(user) if user.contains(':') => return Err(bad(Problem::Password)),
+            Some(user) => Some(escape_user(user)),
+        };
+        let mut parts = rest.split(';');
+        let host_port = HostPort::parse(field, parts.next().unwrap_or(""))?;
+        let mut parameters = Vec::new();
+        for parameter in parts.filter(|parameter| !parameter.is_empty()) {
+            let (name, value) = match parameter.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (parameter, None),
+            };
+            let legal = |text: &str| !text.is_empty() && text.bytes().all(is_parameter_character);
+            if !legal(name) || value.is_some_and(|value| !legal(value)) {
+                return Err(bad(Problem::Parameter));
+            }
+            parameters.push((name.to_owned(), value.map(str::to_owned)));
+        }
+        Ok(Self { secure, user, host_port, parameters })
+    }
+
+    /// Value of a parameter; `Some("")` for one without value.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_deref().unwrap_or(""))
+    }
+
+    /// The transport that the URI asks for; `None`: none named, or one that we lack.
+    pub fn transport(&self) -> Option<Transport> {
+        match self.parameter("transport")? {
+            name if name.eq_ignore_ascii_case("tcp") => Some(Transport::Tcp),
+            name if name.eq_ignore_ascii_case("udp") => Some(Transport::Udp),
+            _ => None,
+        }
+    }
+
+    /// Adds `;transport=` unless one is there. UDP is the default and is not written (RFC 3261 §19.1.2).
+    fn with_transport(mut self, transport: Transport) -> Self {
+        if transport == Transport::Tcp && self.parameter("transport").is_none() {
+            self.parameters.push(("transport".to_owned(), Some("tcp".to_owned())));
+        }
+        self
+    }
+
+    /// Without what RFC 3261 §19.1.1 (table 1) bars from From and To: port, transport, lr, maddr, ttl, method.
+    fn as_address_of_record(&self) -> Self {
+        const BARRED: [&str; 5] = ["transport", "lr", "maddr", "ttl", "method"];
+        let parameters = self
+            .parameters
+            .iter()
+            .filter(|(name, _)| !BARRED.iter().any(|barred| name.eq_ignore_ascii_case(barred)))
+            .cloned()
+            .collect();
+        let host_port = HostPort { host: self.host_port.host.clone(), port: None };
+        Self { secure: self.secure, user: self.user.clone(), host_port, parameters }
+    }
+
+    /// Whether two URIs name the same target (RFC 3261 §19.1.4, without default ports being equal to none).
+    pub fn is_equivalent(&self, other: &Self) -> bool {
+        self.secure == other.secure
+            && self.user == other.user
+            && self.host_port == other.host_port
+            && ["transport", "maddr", "user"].iter().all(|name| {
+                let ours = self.parameter(name).map(str::to_ascii_lowercase);
+                ours == other.parameter(name).map(str::to_ascii_lowercase)
+            })
+    }
+}
+
+impl fmt::Display for SipUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.secure { "sips:" } else { "sip:" })?;
+        if let Some(user) = &self.user {
+            write!(f, "{user}@")?;
+        }
+        write!(f, "{}", self.host_port)?;
+        for (name, value) in &self.parameters {
+            match value {
+                Some(value) => write!(f, ";{name}={value}")?,
+                None => write!(f, ";{name}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for SipUri {
+    type Err = UriError;
+
+    fn from_str(text: &str) -> Result<Self, UriError> {
+        Self::parse("uri", text)
+    }
+}
+
+/// Escapes what may not stand in a user part (RFC 3261 §25.1: unreserved / user-unreserved); `%xx` stays.
+fn escape_user(user: &str) -> String {
+    let bytes = user.as_bytes();
+    let mut out = String::with_capacity(bytes.len());
+    for (index, byte) in bytes.iter().copied().enumerate() {
+        let is_escape = byte == b'%'
+            && bytes.get(index + 1).is_some_and(u8::is_ascii_hexdigit)
+            && bytes.get(index + 2).is_some_and(u8::is_ascii_hexdigit);
+        if is_escape || byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            write!(out, "%{byte:02X}").expect("writing to a String does not fail");
+        }
+    }
+    out
+}
+
+/// paramchar (RFC 3261 §25.1).
+fn is_parameter_character(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_.!~*'()[]/:&+$%".contains(&byte)
+}
+
+/// A name-addr: `"Name" <uri>`, the name quoted and escaped (RFC 3261 §20.10).
+///
+/// # Errors
+/// [`UriError`] naming `field` if the name holds control characters or is too long.
+pub fn name_address(field: &'static str, name: Option<&str>, uri: &SipUri) -> Result<String, UriError> {
+    match name {
+        None | Some("") => Ok(format!("<{uri}>")),
+        Some(name) => {
+            check_header_text(field, name)?;
+            let name = name.replace('\\', "\\\\").replace('"', "\\\"");
+            Ok(format!("\"{name}\" <{uri}>"))
+        }
+    }
+}
+
+/// The addresses of one call or registration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// Where the request goes by name: the Request-URI.
+    pub request_uri: SipUri,
+    /// Our address of record.
+    pub from: SipUri,
+    /// Display name of From, unescaped but checked.
+    pub from_name: Option<String>,
+    /// The peer's address of record.
+    pub to: SipUri,
+    /// Preloaded Route set (RFC 3261 §8.1.2): the outbound proxy, loose.
+    pub routes: Vec<SipUri>,
+    /// Where the request goes on the network: the first Route's host, else the Request-URI's.
+    pub next_hop: HostPort,
+    /// Over which transport.
+    pub transport: Transport,
+}
+
+impl Addresses {
+    /// For an INVITE from `account` to `callee`: a user part or number at the account's domain, `user@host`, or a
+    /// whole `sip:`, `sips:` or `tel:` URI.
+    ///
+    /// # Errors
+    /// [`UriError`] naming the field of the order that must change.
+    pub fn for_call(account: &Account, callee: &str) -> Result<Self, UriError> {
+        let server = server(account)?;
+        let request_uri = request_uri(&server, account, callee)?;
+        Self::build(account, server, request_uri.clone(), request_uri)
+    }
+
+    /// For a REGISTER: the Request-URI is the domain, From and To are the account (RFC 3261 §10.2).
+    ///
+    /// # Errors
+    /// [`UriError`] naming the field of the account that must change.
+    pub fn for_registration(account: &Account) -> Result<Self, UriError> {
+        let server = server(account)?;
+        let request_uri = SipUri::new("domain", None, server.clone())?;
+        let to = SipUri::new("login", Some(&account.login), server.clone())?;
+        Self::build(account, server, request_uri, to)
+    }
+
+    /// The same call at another target, as a redirect or a retry asks (RFC 3261 §8.1.3.4: To stays).
+    pub fn redirected(&self, target: SipUri) -> Self {
+        let mut addresses = self.clone();
+        if addresses.routes.is_empty() {
+            addresses.next_hop = target.host_port.clone();
+            if let Some(transport) = target.transport() {
+                addresses.transport = transport;
+            }
+        }
+        addresses.request_uri = target;
+        addresses
+    }
+
+    fn build(account: &Account, server: HostPort, request_uri: SipUri, to: SipUri) -> Result<Self, UriError> {
+        if let Some(name) = &account.visible_name {
+            check_header_text("visibleName", name)?;
+        }
+        if account.login.is_empty() {
+            return Err(UriError { field: "login", problem: Problem::User });
+        }
+        let from = SipUri::new("login", Some(&account.login), server)?.as_address_of_record();
+        let mut transport = account.transport;
+        let mut routes = Vec::new();
+        let request_uri = match outbound_proxy(account)? {
+            Some(proxy) => {
+                let mut route = SipUri::new("outboundProxy", None, proxy)?;
+                route.parameters.push(("lr".to_owned(), None));
+                routes.push(route.with_transport(transport));
+                request_uri
+            }
+            None => {
+                transport = request_uri.transport().unwrap_or(transport);
+                request_uri.with_transport(transport)
+            }
+        };
+        let next_hop =
+            routes.first().map_or_else(|| request_uri.host_port.clone(), |route| route.host_port.clone());
+        Ok(Self {
+            to: to.as_address_of_record(),
+            from_name: account.visible_name.clone().filter(|name| !name.is_empty()),
+            request_uri,
+            from,
+            routes,
+            next_hop,
+            transport,
+        })
+    }
+
+    /// Value of the From header, without tag.
+    pub fn from_header(&self) -> String {
+        // The name was checked when it came in, so this does not fail; without name is right in any case.
+        name_address("visibleName", self.from_name.as_deref(), &self.from)
+            .unwrap_or_else(|_| format!("<{}>", self.from))
+    }
+
+    /// Value of the To header, without tag.
+    pub fn to_header(&self) -> String {
+        format!("<{}>", self.to)
+    }
+
+    /// Values of the Route headers.
+    pub fn route_headers(&self) -> Vec<String> {
+        self.routes.iter().map(|route| format!("<{route}>")).collect()
+    }
+
+    /// Our Contact at the local address that the transport uses.
+    pub fn contact(&self, local: SocketAddr) -> SipUri {
+        let contact = SipUri {
+            secure: false,
+            user: self.from.user.clone(),
+            host_port: HostPort::from(local),
+            parameters: Vec::new(),
+        };
+        contact.with_transport(self.transport)
+    }
+}
+
+/// The account's SIP server. A port written in the domain wins over the account's; the account's port belongs to the
+/// outbound proxy if there is one.
+fn server(account: &Account) -> Result<HostPort, UriError> {
+    let mut server = HostPort::parse("domain", &account.domain)?;
+    if server.port.is_none() && account.outbound_proxy.is_none() {
+        server.port = explicit_port(account.port);
+    }
+    Ok(server)
+}
+
+fn outbound_proxy(account: &Account) -> Result<Option<HostPort>, UriError> {
+    let Some(text) = account.outbound_proxy.as_deref().map(str::trim).filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let mut proxy = if text.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sip:")) {
+        SipUri::parse("outboundProxy", text)?.host_port
+    } else {
+        HostPort::parse("outboundProxy", text)?
+    };
+    if proxy.port.is_none() {
+        proxy.port = explicit_port(account.port);
+    }
+    Ok(Some(proxy))
+}
+
+/// 5060 and 0 are left unwritten, so that SRV records count (RFC 3263 §4.2: a written port rules them out).
+fn explicit_port(port: u16) -> Option<u16> {
+    (port != 0 && port != DEFAULT_PORT).then_some(port)
+}
+
+fn request_uri(server: &HostPort, account: &Account, callee: &str) -> Result<SipUri, UriError> {
+    const FIELD: &str = "callee";
+    check_header_text(FIELD, callee)?;
+    let callee = callee.trim();
+    if callee.is_empty() {
+        return Err(UriError { field: FIELD, problem: Problem::User });
+    }
+    let starts_with =
+        |scheme: &str| callee.get(..scheme.len()).is_some_and(|s| s.eq_ignore_ascii_case(scheme));
+    if starts_with("sip:") || starts_with("sips:") {
+        return SipUri::parse(FIELD, callee);
+    }
+    if starts_with("tel:") {
+        // RFC 3261 §19.1.6: the number becomes the user part, its visual separators go.
+        let number = callee[4..].split(';').next().unwrap_or("");
+        let number: String = number.chars().filter(|c| !matches!(c, '-' | '.' | '(' | ')' | ' ')).collect();
+        let digits = number.strip_prefix('+').unwrap_or(&number);
+        if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b'*' | b'#')) {
+            return Err(UriError { field: FIELD, problem: Problem::Number });
+        }
+        let mut uri = SipUri::new(FIELD, Some(&number), server.clone())?;
+        uri.parameters.push(("user".to_owned(), Some("phone".to_owned())));
+        return Ok(uri);
+    }
+    if callee.contains('@') {
+        let mut uri = SipUri::parse(FIELD, &format!("sip:{callee}"))?;
+        // `8801@domain` is the same as `8801`: the account's port holds for its own domain.
+        if uri.host_port.port.is_none()
+            && uri.host_port.host == server.host
+            && account.outbound_proxy.is_none()
+        {
+            uri.host_port.port = server.port;
+        }
+        return Ok(uri);
+    }
+    SipUri::new(FIELD, Some(callee), server.clone())
+}
+
+/// A text of an order that cannot be dialled. `field` is its name in the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{field}: {problem}")]
+pub struct UriError {
+    /// Which text.
+    pub field: &'static str,
+    /// What is wrong and what to change.
+    pub problem: Problem,
+}
+
+/// What is wrong with an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Problem {
+    /// Over [`TEXT_BYTES_MAX`].
+    #[error("longer than 1024 bytes")]
+    TooLong,
+    /// CR, LF, NUL and the like.
+    #[error("holds a control character: remove it")]
+    ControlCharacter,
+    /// Neither name nor address.
+    #[error("not a host name, IPv4 address or [IPv6 address]")]
+    Host,
+    /// No number from 1 to 65535.
+    #[error("port is not a number from 1 to 65535")]
+    Port,
+    /// Not `sip:` or `sips:`.
+    #[error("not a sip: or sips: URI")]
+    Scheme,
+    /// No user part.
+    #[error("user part is empty")]
+    User,
+    /// `user:password@`.
+    #[error("holds a password: use the account's password field")]
+    Password,
+    /// `?Header=value`.
+    #[error("holds URI headers after '?': remove them")]
+    Headers,
+    /// A parameter with characters that are not allowed.
+    #[error("URI parameter is empty or holds illegal characters")]
+    Parameter,
+    /// No telephone number.
+    #[error("not a telephone number")]
+    Number,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sipcast_contract::Secret;
+
+    pub(crate) fn account() -> Account {
+        Account {
+            login: "1000".into(),
+            authentication_name: "1000".into(),
+            password: Secret::new("pw".into()),
+            domain: "pbx.example.com".into(),
+            port: 5060,
+            outbound_proxy: None,
+            transport: Transport::Udp,
+            register: false,
+            visible_name: None,
+        }
+    }
+
+    #[test]
+    fn callees_become_request_uris() {
+        for (callee, port, wanted) in [
+            ("8801", 5060, "sip:8801@pbx.example.com"),
+            ("8801", 5070, "sip:8801@pbx.example.com:5070"),
+            (" 8801 ", 0, "sip:8801@pbx.example.com"),
+            ("+15551234", 5060, "sip:+15551234@pbx.example.com"),
+            ("*67#", 5060, "sip:*67%23@pbx.example.com"),
+            ("bob@Other.example", 5070, "sip:bob@other.example"),
+            ("bob@pbx.example.com", 5070, "sip:bob@pbx.example.com:5070"),
+            ("bob@10.0.0.1:5080", 5060, "sip:bob@10.0.0.1:5080"),
+            ("sip:bob@host:5070;transport=tcp", 5060, "sip:bob@host:5070;transport=tcp"),
+            ("SIPS:bob@[2001:db8::1]:5061;x", 5060, "sips:bob@[2001:db8::1]:5061;x"),
+            ("sip:room.example", 5060, "sip:room.example"),
+            ("tel:+1-555-(12).34", 5060, "sip:+15551234@pbx.example.com;user=phone"),
+            ("123.456@zoomcrc.com", 5060, "sip:123.456@zoomcrc.com"),
+            ("a b\"c<d>", 5060, "sip:a%20b%22c%3Cd%3E@pbx.example.com"),
+            ("größe", 5060, "sip:gr%C3%B6%C3%9Fe@pbx.example.com"),
+            ("a%20b%zz", 5060, "sip:a%20b%25zz@pbx.example.com"),
+        ] {
+            let account = Account { port, ..account() };
+            let addresses = Addresses::for_call(&account, callee).unwrap();
+            assert_eq!(addresses.request_uri.to_string(), wanted, "{callee}");
+            assert_eq!(addresses.next_hop, addresses.request_uri.host_port);
+            assert_eq!(addresses.from_header(), "<sip:1000@pbx.example.com>");
+            assert_eq!(SipUri::parse("x", wanted).unwrap(), addresses.request_uri, "round trip");
+        }
+    }
+
+    #[test]
+    fn injection_and_nonsense_are_refused() {
+        for (callee, problem) in [
+            ("", Problem::User),
+            ("8801\r\nX-Evil: 1", Problem::ControlCharacter),
+            ("sip:a@b\0", Problem::ControlCharacter),
+            ("sip:a:pw@b", Problem::Password),
+            ("sip:a@b?Replaces=1", Problem::Headers),
+            ("sip:a@b;x=\"", Problem::Parameter),
+            ("sip:a@b>;x=<", Problem::Host),
+            ("sip:a@[::1", Problem::Host),
+            ("sip:a@b:0", Problem::Port),
+            ("sip:a@b:+5", Problem::Port),
+            ("sip:a@b:70000", Problem::Port),
+            ("@host", Problem::User),
+            ("tel:", Problem::Number),
+            ("tel:abcxyz", Problem::Number),
+        ] {
+            let error = Addresses::for_call(&account(), callee).unwrap_err();
+            assert_eq!(error, UriError { field: "callee", problem }, "{callee}");
+        }
+        let long = "8".repeat(2000);
+        assert_eq!(Addresses::for_call(&account(), &long).unwrap_err().problem, Problem::TooLong);
+        for account in [
+            Account { domain: "a b".into(), ..account() },
+            Account { domain: "x\r\ny".into(), ..account() },
+            Account { login: "x\ny".into(), ..account() },
+            Account { login: String::new(), ..account() },
+            Account { visible_name: Some("x\r\nVia: y".into()), ..account() },
+            Account { outbound_proxy: Some("p;lr".into()), ..account() },
+        ] {
+            assert!(Addresses::for_call(&account, "1").is_err(), "{account:?}");
+            assert!(Addresses::for_registration(&account).is_err(), "{account:?}");
+        }
+    }
+
+    #[test]
+    fn outbound_proxy_is_a_loose_route() {
+        let account = Account {
+            outbound_proxy: Some("proxy.example".into()),
+            port: 5070,
+            transport: Transport::Tcp,
+            visible_name: Some("Ann \"A\" \\ Lee".into()),
+            ..account()
+        };
+        let addresses = Addresses::for_call(&account, "8801").unwrap();
+        assert_eq!(addresses.request_uri.to_string(), "sip:8801@pbx.example.com");
+        assert_eq!(addresses.route_headers(), ["<sip:proxy.example:5070;lr;transport=tcp>"]);
+        assert_eq!(addresses.next_hop.to_string(), "proxy.example:5070");
+        assert_eq!(addresses.from_header(), r#""Ann \"A\" \\ Lee" <sip:1000@pbx.example.com>"#);
+        assert_eq!(
+            addresses.contact("192.0.2.1:5062".parse().unwrap()).to_string(),
+            "sip:1000@192.0.2.1:5062;transport=tcp"
+        );
+        let moved = addresses.redirected("sip:9@elsewhere:5099".parse().unwrap());
+        assert_eq!(moved.next_hop, addresses.next_hop, "still through the proxy");
+        assert_eq!(moved.to_header(), "<sip:8801@pbx.example.com>");
+        let account = Account { outbound_proxy: Some("[2001:db8::2]:5080".into()), ..account };
+        let addresses = Addresses::for_registration(&account).unwrap();
+        assert_eq!(addresses.route_headers(), ["<sip:[2001:db8::2]:5080;lr;transport=tcp>"]);
+        assert_eq!(addresses.request_uri.to_string(), "sip:pbx.example.com");
+        assert_eq!(addresses.to_header(), "<sip:1000@pbx.example.com>");
+    }
+
+    #[test]
+    fn ipv6_domains_are_bracketed() {
+        for domain in ["2001:db8::1", "[2001:db8::1]"] {
+            let account = Account { domain: domain.into(), port: 5080, ..account() };
+            let addresses = Addresses::for_call(&account, "1").unwrap();
+            assert_eq!(addresses.request_uri.to_string(), "sip:1@[2001:db8::1]:5080");
+            assert_eq!(addresses.from.to_string(), "sip:1000@[2001:db8::1]");
+        }
+        let local = "[2001:db8::9]:5060".parse().unwrap();
+        let addresses = Addresses::for_call(&account(), "1").unwrap();
+        assert_eq!(addresses.contact(local).to_string(), "sip:1000@[2001:db8::9]:5060");
+    }
+
+    #[test]
+    fn mutated_uris_never_panic_or_inject() {
+        for seed in
+            ["sip:us%20er;x@[2001:db8::1]:5060;transport=tcp;lr", "tel:+1-555;phone-context=x", "a@b.c:5060"]
+        {
+            crate::mutation::for_each(seed.as_bytes(), 10_000, |bytes| {
+                let text = String::from_utf8_lossy(bytes);
+                if let Ok(addresses) = Addresses::for_call(&account(), &text) {
+                    let uri = addresses.request_uri.to_string();
+                    assert!(!uri.contains(['\r', '\n', '<', '>', '"', ' ']), "{uri}");
+                    assert_eq!(uri.parse(), Ok(addresses.request_uri), "{uri}");
+                }
+            });
+        }
+    }
+}
