@@ -1,0 +1,529 @@
+//! One call's audio to AAC on a timeline without gaps (RFC 3551 §4.5.14, ISO/IEC 14496-3).
+//! Takes: G.711 payloads with RTP time and arrival, time. Gives: AAC frames, the AudioSpecificConfig.
+//! Leaves out: RTP reordering, FLV and RTMP.
+
+use std::time::Duration;
+
+use sipcast_codec::aac::EncodeError;
+use sipcast_codec::resampler::UnsupportedRates;
+use sipcast_codec::{OpenError, g711};
+use sipcast_contract::Timestamp;
+use sipcast_contract::media::AudioCodec;
+use sipcast_contract::options::AacOptions;
+use sipcast_pool::{Arena, Segment};
+
+use super::frame_encoder::{COMMON_PERIOD, FrameEncoder};
+use super::pcm_queue::PcmQueue;
+use super::position::Position;
+
+/// Rate of all telephone codecs that are decoded so far, in Hz.
+pub(super) const INPUT_RATE_HZ: u32 = g711::SAMPLE_RATE_HZ;
+
+/// Samples of one block: 20 ms.
+const BLOCK_SAMPLES: usize = INPUT_RATE_HZ as usize / 50;
+
+/// Audio is overdue when no packet came for this long.
+const OVERDUE: Duration = Duration::from_millis(200);
+
+/// Overdue audio is filled up to this age: what is younger may still come.
+const SILENCE_AGE: Duration = Duration::from_millis(100);
+
+/// How often silence is added while nothing comes: about two AAC frames of 48 kHz.
+const SILENCE_STEP: Duration = Duration::from_millis(40);
+
+/// One call's audio. Drain [`Transcoder::poll_frame`] after each [`Transcoder::push`] and
+/// [`Transcoder::handle_timeout`].
+pub struct Transcoder {
+    position: Position,
+    queue: PcmQueue,
+    encoder: FrameEncoder,
+    block: [i16; BLOCK_SAMPLES],
+    sample_rate_hz: u32,
+    overdue_at: Timestamp,
+    /// Arrival of the latest input; that of the frames which it completes.
+    arrival: Timestamp,
+    /// Silence put in, in samples of the input rate.
+    silence: u64,
+    packets_refused: u64,
+}
+
+/// One AAC frame of 1024 samples a channel.
+#[derive(Clone, Debug)]
+pub struct AacFrame {
+    /// A raw data block, without ADTS.
+    pub data: Segment,
+    /// Output samples since the start, at which its first sample is heard.
+    pub position: u64,
+    /// When the datagram that completed it arrived.
+    pub arrival: Timestamp,
+}
+
+/// Why there is no transcoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TranscoderError {
+    /// No encoder for these options.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// No resampler for this rate.
+    #[error(transparent)]
+    Rates(#[from] UnsupportedRates),
+    /// The encoder failed on silence.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
+impl Transcoder {
+    /// A transcoder whose output sample 0 is at arrival time `start`.
+    ///
+    /// # Errors
+    /// [`TranscoderError`] when the options name no AAC-LC stream that can be produced.
+    pub fn new(options: &AacOptions, start: Timestamp) -> Result<Self, TranscoderError> {
+        Ok(Self {
+            position: Position::new(INPUT_RATE_HZ, start),
+            queue: PcmQueue::new(),
+            encoder: FrameEncoder::new(options)?,
+            block: [0; BLOCK_SAMPLES],
+            sample_rate_hz: options.sample_rate_hz,
+            overdue_at: start + OVERDUE,
+            arrival: start,
+            silence: 0,
+            packets_refused: 0,
+        })
+    }
+
+    /// Takes one packet's payload. `rtp_timestamp` is unwrapped; a gap before it becomes silence, what overlaps
+    /// with earlier audio or silence is dropped. Payloads of any length are taken.
+    pub fn push(&mut self, codec: AudioCodec, rtp_timestamp: i64, payload: &[u8], arrival: Timestamp) {
+        if payload.is_empty() {
+            return;
+        }
+        let decode = match codec {
+            AudioCodec::Pcmu => g711::decode_mu_law,
+            AudioCodec::Pcma => g711::decode_a_law,
+        };
+        let place = self.position.place(rtp_timestamp, payload.len(), arrival);
+        let rest = &payload[place.late..];
+        self.overdue_at = self.overdue_at.max(arrival + OVERDUE);
+        self.arrival = self.arrival.max(arrival);
+        if self.queue.push(place.silence, rest.iter().map(|&octet| decode(octet))).is_err() {
+            self.packets_refused += 1;
+            return;
+        }
+        self.position.advance(place.silence + rest.len() as u64);
+        self.silence += place.silence;
+    }
+
+    /// RTP time starts anew (new SSRC, hold, re-INVITE): the next packet is placed by its arrival.
+    pub fn restart(&mut self) {
+        self.position.restart();
+    }
+
+    /// Puts silence where audio is overdue.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        if now < self.overdue_at {
+            return;
+        }
+        self.overdue_at = now + SILENCE_STEP;
+        let missing = self.position.missing(now, SILENCE_AGE);
+        if missing > 0 && self.queue.push(missing, std::iter::empty()).is_ok() {
+            self.position.advance(missing);
+            self.silence += missing;
+            self.arrival = self.arrival.max(now);
+        }
+    }
+
+    /// The next AAC frame, written to `arena`; `None` when more input is needed. A frame that finds no room is
+    /// lost and counted; the position of the next one shows the gap.
+    pub fn poll_frame(&mut self, arena: &mut Arena) -> Option<AacFrame> {
+        // Only a driver that slept lets so much silence gather. It is not worth its CPU time: time moves on.
+        let periods = (self.queue.silence_ahead() / COMMON_PERIOD).saturating_sub(1);
+        if periods > 0 {
+            self.queue.skip_silence(periods * COMMON_PERIOD);
+            self.encoder.skip(periods);
+        }
+        loop {
+            if let Some((data, position)) = self.encoder.poll(arena) {
+                return Some(AacFrame { data, position, arrival: self.arrival });
+            }
+            if self.encoder.wants_block() {
+                if !self.queue.take(&mut self.block) {
+                    return None;
+                }
+                self.encoder.push_block(&self.block);
+            }
+        }
+    }
+
+    /// When [`Transcoder::handle_timeout`] is wanted next.
+    pub fn next_timeout(&self) -> Option<Timestamp> {
+        Some(self.overdue_at)
+    }
+
+    /// The AudioSpecificConfig (ISO/IEC 14496-3 §1.6.2.1), 2 bytes for every rate that is offered.
+    pub fn audio_specific_config(&self) -> &[u8] {
+        self.encoder.audio_specific_config()
+    }
+
+    /// An AAC frame of silence that may stand for any frame, for muted targets.
+    pub fn silent_frame(&self) -> &[u8] {
+        self.encoder.silent_frame()
+    }
+
+    /// Where an RTP time lies on the output timeline, from its start; `None` until a packet has anchored RTP time,
+    /// and for times before the start.
+    pub fn presentation(&self, rtp_timestamp: i64) -> Option<Duration> {
+        self.position.presentation(rtp_timestamp)
+    }
+
+    /// Silence put into gaps so far, in samples of the output rate.
+    pub fn silence_samples(&self) -> u64 {
+        (u128::from(self.silence) * u128::from(self.sample_rate_hz) / u128::from(INPUT_RATE_HZ)) as u64
+    }
+
+    /// Packets and frames that were lost because [`Transcoder::poll_frame`] was not drained, the arena had no
+    /// room or the encoder failed.
+    pub fn refused(&self) -> u64 {
+        self.packets_refused + self.encoder.frames_lost()
+    }
+}
+
+impl std::fmt::Debug for Transcoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transcoder")
+            .field("position", &self.position)
+            .field("sample_rate_hz", &self.sample_rate_hz)
+            .field("silence", &self.silence)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sipcast_codec::aac::FRAME_SAMPLES;
+    use sipcast_codec::aac_decoder::AacDecoder;
+    use sipcast_pool::Pool;
+
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_millis(7_000_000);
+
+    fn ms(ms: u64) -> Timestamp {
+        START + Duration::from_millis(ms)
+    }
+
+    /// A tone whose loudness swells, so that it fits nowhere but at its own place.
+    fn tone(seconds: f64) -> f64 {
+        let turn = std::f64::consts::TAU * seconds;
+        8_000.0 * (0.55 + 0.45 * (1.7 * turn).sin()) * (440.0 * turn).sin()
+    }
+
+    fn payload(codec: AudioCodec, first: u64, len: usize) -> Vec<u8> {
+        let encode = match codec {
+            AudioCodec::Pcmu => g711::encode_mu_law,
+            AudioCodec::Pcma => g711::encode_a_law,
+        };
+        (first..first + len as u64).map(|n| encode(tone(n as f64 / 8_000.0) as i16)).collect()
+    }
+
+    /// A transcoder with its frames decoded: what a viewer hears.
+    struct Listener {
+        transcoder: Transcoder,
+        arena: Arena,
+        pool: Pool,
+        decoder: AacDecoder,
+        channels: usize,
+        rate_hz: u32,
+        heard: Vec<i16>,
+        frames: u64,
+    }
+
+    impl Listener {
+        fn new(options: &AacOptions) -> Self {
+            let transcoder = Transcoder::new(options, START).expect("offered");
+            let pool = Pool::new(8, 2048);
+            Self {
+                decoder: AacDecoder::open(transcoder.audio_specific_config()).expect("its own configuration"),
+                arena: Arena::new(pool.clone()),
+                pool,
+                transcoder,
+                channels: usize::from(options.channels),
+                rate_hz: options.sample_rate_hz,
+                heard: Vec::new(),
+                frames: 0,
+            }
+        }
+
+        fn drain(&mut self) {
+            while let Some(frame) = self.transcoder.poll_frame(&mut self.arena) {
+                assert_eq!(frame.position, self.frames * FRAME_SAMPLES as u64, "no gap, no step back");
+                self.frames += 1;
+                let mut pcm = [0; 2 * FRAME_SAMPLES];
+                let samples = self.decoder.decode(&frame.data, &mut pcm).expect("its own frame");
+                assert_eq!(samples, FRAME_SAMPLES * self.channels);
+                self.heard.extend_from_slice(&pcm[..samples]);
+            }
+        }
+
+        fn push(&mut self, rtp_timestamp: i64, payload: &[u8], at_ms: u64) {
+            self.transcoder.push(AudioCodec::Pcmu, rtp_timestamp, payload, ms(at_ms));
+            self.drain();
+        }
+
+        /// How loud the difference to `expected` is between two times, against the tone, in dB.
+        fn difference_db(&self, from_s: f64, to_s: f64, expected: impl Fn(f64) -> f64) -> f64 {
+            let range =
+                (from_s * f64::from(self.rate_hz)) as usize..(to_s * f64::from(self.rate_hz)) as usize;
+            let count = range.len() as f64;
+            let noise: f64 = range
+                .map(|n| {
+                    (f64::from(self.heard[n * self.channels]) - expected(n as f64 / f64::from(self.rate_hz)))
+                        .powi(2)
+                })
+                .sum();
+            let tone_power = 8_000.0_f64.powi(2) * 0.2;
+            10.0 * (noise / count / tone_power + 1e-9).log10()
+        }
+    }
+
+    #[test]
+    fn sound_is_heard_at_its_place_at_every_rate_and_channel_count() {
+        for sample_rate_hz in AacOptions::SAMPLE_RATES_HZ {
+            for (channels, codec) in [(1, AudioCodec::Pcmu), (2, AudioCodec::Pcma)] {
+                let mut listener =
+                    Listener::new(&AacOptions { sample_rate_hz, channels, bit_rate_bps: 64_000 });
+                for packet in 0..100 {
+                    let payload = payload(codec, packet * 160, 160);
+                    // RTP time crosses 2^32 on the way.
+                    let rtp_timestamp = (1_i64 << 32) - 5_000 + packet as i64 * 160;
+                    listener.transcoder.push(codec, rtp_timestamp, &payload, ms(packet * 20));
+                    listener.drain();
+                }
+                // At 8 kHz the encoder holds back two frames of 128 ms.
+                let difference = listener.difference_db(0.1, 1.6, tone);
+                assert!(difference < -20.0, "{sample_rate_hz} Hz, {channels} channels: {difference} dB");
+                assert_eq!(listener.transcoder.silence_samples(), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn packets_of_any_length_are_the_same_sound() {
+        for sizes in [vec![80], vec![240], vec![480], vec![1], vec![37, 161, 800, 3], vec![1_400]] {
+            let mut listener = Listener::new(&AacOptions::default());
+            let (mut first, mut index) = (0, 0);
+            while first < 16_000 {
+                let len = sizes[index % sizes.len()];
+                listener.push(first as i64, &payload(AudioCodec::Pcmu, first, len), first / 8);
+                first += len as u64;
+                index += 1;
+            }
+            let difference = listener.difference_db(0.1, 1.7, tone);
+            assert!(difference < -20.0, "{sizes:?}: {difference} dB");
+        }
+    }
+
+    #[test]
+    fn a_lost_packet_is_silence_and_the_rest_stays_in_place() {
+        let mut listener = Listener::new(&AacOptions::default());
+        for packet in (0..100).filter(|packet| !(40..50).contains(packet)) {
+            listener.push(packet as i64 * 160, &payload(AudioCodec::Pcmu, packet * 160, 160), packet * 20);
+        }
+        assert_eq!(listener.transcoder.silence_samples(), 10 * 960);
+        assert!(listener.difference_db(0.1, 0.77, tone) < -20.0);
+        assert!(listener.difference_db(0.84, 0.96, |_| 0.0) < -40.0);
+        assert!(listener.difference_db(1.03, 1.8, tone) < -20.0);
+    }
+
+    #[test]
+    fn overlap_is_dropped() {
+        let mut listener = Listener::new(&AacOptions::default());
+        for packet in 0..100 {
+            let first = packet * 160;
+            listener.push(first as i64, &payload(AudioCodec::Pcmu, first, 240), packet * 20);
+            listener.push(first as i64, &payload(AudioCodec::Pcmu, first, 160), packet * 20);
+        }
+        assert!(listener.difference_db(0.1, 1.8, tone) < -20.0);
+    }
+
+    #[test]
+    fn a_pause_of_the_sender_is_filled_while_it_lasts() {
+        let mut listener = Listener::new(&AacOptions::default());
+        let mut now_ms = 0;
+        let mut packets = (0..50).chain(150..200).peekable();
+        while now_ms < 4_000 {
+            while let Some(packet) = packets.next_if(|packet| packet * 20 <= now_ms) {
+                listener.push(
+                    packet as i64 * 160,
+                    &payload(AudioCodec::Pcmu, packet * 160, 160),
+                    packet * 20,
+                );
+            }
+            if listener.transcoder.next_timeout().is_some_and(|at| at <= ms(now_ms)) {
+                listener.transcoder.handle_timeout(ms(now_ms));
+                listener.drain();
+                // Encoder, resampler and block are 80 ms at the most.
+                let behind_ms = now_ms as i64 - listener.heard.len() as i64 / 48;
+                assert!((100..240).contains(&behind_ms), "{behind_ms} ms at {now_ms} ms");
+            }
+            now_ms += 5;
+        }
+        assert!(listener.difference_db(0.1, 0.97, tone) < -20.0);
+        assert!(listener.difference_db(1.05, 2.95, |_| 0.0) < -40.0);
+        assert!(listener.difference_db(3.05, 3.8, tone) < -20.0);
+        assert_eq!(listener.transcoder.silence_samples(), 48_000 * 2);
+    }
+
+    #[test]
+    fn without_any_packet_there_is_silence_from_the_start() {
+        let options = AacOptions { sample_rate_hz: 44_100, ..AacOptions::default() };
+        let mut listener = Listener::new(&options);
+        for now_ms in (0..2_000).step_by(20) {
+            listener.transcoder.handle_timeout(ms(now_ms));
+            listener.drain();
+        }
+        assert!(listener.frames > 75, "{}", listener.frames);
+        assert!(listener.heard.iter().all(|&sample| sample == 0));
+    }
+
+    #[test]
+    fn a_restart_continues_by_arrival() {
+        let mut listener = Listener::new(&AacOptions::default());
+        for packet in 0..50 {
+            listener.push(packet as i64 * 160, &payload(AudioCodec::Pcmu, packet * 160, 160), packet * 20);
+        }
+        listener.transcoder.restart();
+        for packet in 60..100 {
+            let rtp_timestamp = 3_000_000_000 + packet as i64 * 160;
+            listener.push(rtp_timestamp, &payload(AudioCodec::Pcmu, packet * 160, 160), packet * 20);
+        }
+        assert_eq!(
+            listener.transcoder.presentation(3_000_000_000 + 61 * 160),
+            Some(Duration::from_millis(1_220))
+        );
+        assert!(listener.difference_db(1.25, 1.8, tone) < -20.0);
+    }
+
+    #[test]
+    fn an_hour_is_an_hour_at_every_rate() {
+        for sample_rate_hz in AacOptions::SAMPLE_RATES_HZ {
+            let options = AacOptions { sample_rate_hz, channels: 1, bit_rate_bps: 64_000 };
+            let mut transcoder = Transcoder::new(&options, START).expect("offered");
+            let mut arena = Arena::new(Pool::new(2, 2048));
+            let quiet = [0xff; 160];
+            let mut last = None;
+            for packet in 0..3_600 * 50_u64 {
+                transcoder.push(AudioCodec::Pcmu, packet as i64 * 160, &quiet, ms(packet * 20));
+                while let Some(frame) = transcoder.poll_frame(&mut arena) {
+                    last = Some(frame.position);
+                }
+            }
+            let end = last.expect("an hour of frames") + FRAME_SAMPLES as u64;
+            // The encoder's 1600 samples, up to a frame of rounding and half a block of the resampler are inside.
+            let inside = 3_600 * u64::from(sample_rate_hz) - end;
+            assert!(inside <= 1_600 + 1_024 + 480, "{sample_rate_hz} Hz: {inside}");
+            assert_eq!(transcoder.silence_samples(), 0);
+        }
+    }
+
+    #[test]
+    fn a_driver_that_slept_for_hours_is_not_punished() {
+        let mut transcoder = Transcoder::new(&AacOptions::default(), START).expect("offered");
+        let mut arena = Arena::new(Pool::new(2, 2048));
+        transcoder.push(AudioCodec::Pcmu, 0, &[0x20; 240], ms(0));
+        while transcoder.poll_frame(&mut arena).is_some() {}
+        transcoder.handle_timeout(ms(7_200_000));
+        let mut frames = 0;
+        let mut last = 0;
+        while let Some(frame) = transcoder.poll_frame(&mut arena) {
+            assert!(frame.position >= last);
+            last = frame.position;
+            frames += 1;
+        }
+        assert!(frames < 1_000, "{frames}");
+        assert!((last / 48).abs_diff(7_200_000 - 100) < 100, "{}", last / 48);
+    }
+
+    #[test]
+    fn silence_between_sounds_leaves_no_seam() {
+        // Long enough for the encoder to stand still, then the tone comes back in its place.
+        let mut listener = Listener::new(&AacOptions::default());
+        for packet in 0..100 {
+            let first = packet * 160;
+            let quiet = (30..70).contains(&packet);
+            let payload = if quiet { vec![0xff; 160] } else { payload(AudioCodec::Pcmu, first, 160) };
+            listener.push(first as i64, &payload, packet * 20);
+        }
+        assert!(listener.difference_db(0.1, 0.57, tone) < -20.0);
+        assert!(listener.difference_db(0.63, 1.37, |_| 0.0) < -40.0);
+        assert!(listener.difference_db(1.43, 1.8, tone) < -20.0);
+    }
+
+    #[test]
+    fn the_silent_frame_is_silence() {
+        for channels in [1, 2] {
+            let options = AacOptions { channels, ..AacOptions::default() };
+            let transcoder = Transcoder::new(&options, START).expect("offered");
+            let mut decoder =
+                AacDecoder::open(transcoder.audio_specific_config()).expect("its own configuration");
+            for _ in 0..3 {
+                let mut pcm = [1; 2 * FRAME_SAMPLES];
+                let samples = decoder.decode(transcoder.silent_frame(), &mut pcm).expect("its own frame");
+                assert!(pcm[..samples].iter().all(|&sample| sample == 0));
+            }
+        }
+    }
+
+    #[test]
+    fn an_exhausted_arena_loses_frames_and_nothing_else() {
+        let pool = Pool::new(1, 2048);
+        let mut arena = Arena::new(pool.clone());
+        let mut transcoder = Transcoder::new(&AacOptions::default(), START).expect("offered");
+        let held = pool.claim().expect("free");
+        let mut feed = |packets: std::ops::Range<u64>| {
+            let mut frames = Vec::new();
+            for packet in packets {
+                let payload = payload(AudioCodec::Pcmu, packet * 160, 160);
+                transcoder.push(AudioCodec::Pcmu, packet as i64 * 160, &payload, ms(packet * 20));
+                frames.extend(
+                    std::iter::from_fn(|| transcoder.poll_frame(&mut arena)).map(|frame| frame.position),
+                );
+            }
+            (frames, transcoder.refused())
+        };
+        let (frames, lost) = feed(0..10);
+        assert!(frames.is_empty() && lost > 0);
+        drop(held);
+        let (frames, _) = feed(10..20);
+        assert_eq!(frames[0], lost * FRAME_SAMPLES as u64);
+    }
+
+    #[test]
+    fn input_that_is_not_drained_is_bounded() {
+        let mut transcoder = Transcoder::new(&AacOptions::default(), START).expect("offered");
+        for packet in 0..1_000 {
+            transcoder.push(AudioCodec::Pcmu, packet * 160, &[0x20; 160], ms(packet as u64 * 20));
+        }
+        assert!(transcoder.refused() > 900);
+    }
+
+    #[test]
+    fn all_leases_come_home() {
+        let mut listener = Listener::new(&AacOptions::default());
+        for packet in 0..50 {
+            listener.push(packet * 160, &[0x20; 160], packet as u64 * 20);
+        }
+        let Listener { arena, pool, .. } = listener;
+        drop(arena);
+        assert_eq!(pool.held(), 0);
+    }
+
+    #[test]
+    fn what_is_not_offered_is_refused() {
+        for (sample_rate_hz, channels, bit_rate_bps) in
+            [(11_025, 1, 64_000), (96_000, 1, 64_000), (48_000, 3, 64_000), (48_000, 1, 0)]
+        {
+            let options = AacOptions { sample_rate_hz, channels, bit_rate_bps };
+            assert!(Transcoder::new(&options, START).is_err(), "{options:?}");
+        }
+    }
+}
