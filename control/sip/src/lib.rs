@@ -5,6 +5,7 @@
 pub mod digest;
 pub mod event;
 pub mod order;
+pub mod sdp;
 pub mod uri;
 
 #[cfg(test)]
