@@ -253,14 +253,15 @@ impl Receiver {
         self.statistics.unknown_payload_type += 1;
     }
 
-    /// Counts a packet from a source that is not the latched one.
+    /// Counts a packet from a source that is not the latched one; packets of an SSRC or run that was not
+    /// confirmed are counted with them.
     pub fn count_foreign_source(&mut self) {
         self.statistics.foreign_source += 1;
     }
 
     fn take(&mut self, extended: u64, packet: RtpPacket, behind: bool) -> Result<(), Rejected> {
+        self.drop_candidate();
         let run = self.run.as_mut().expect("a place was found in the current run");
-        self.candidate = None;
         run.received += 1;
         run.last_arrival = run.last_arrival.max(packet.arrival);
         let bytes = packet.payload.len() as u64;
@@ -300,13 +301,19 @@ impl Receiver {
         if let Some(first) = confirmed {
             self.successor = Some((first, Some(packet)));
         } else if silent && packet.ssrc != run.ssrc {
-            self.candidate = None;
+            self.drop_candidate();
             self.successor = Some((packet, None));
         } else {
+            self.drop_candidate();
             self.candidate = Some(packet);
             return Err(Rejected::Probation);
         }
         Ok(())
+    }
+
+    /// What began and was not confirmed came from another source.
+    fn drop_candidate(&mut self) {
+        self.statistics.foreign_source += u64::from(self.candidate.take().is_some());
     }
 
     fn begin(&mut self, packet: RtpPacket) {
@@ -318,7 +325,7 @@ impl Receiver {
             None => JitterBuffer::new(first, self.reorder_wait),
         };
         buffer.restart(first);
-        self.candidate = None;
+        self.drop_candidate();
         self.sender_report = self.sender_report.take_if(|stored| stored.report.ssrc == packet.ssrc);
         if let Some(stored) = &mut self.sender_report {
             stored.timestamp = Some(time.near(stored.report.rtp_timestamp));
@@ -531,6 +538,7 @@ mod tests {
         bench.push(OTHER, 1, 9_320, 60).expect("current");
         assert_eq!(bench.drain(60), [Seen::Packet(1, 9_320)]);
         assert_eq!(bench.pool.held(), 0, "the candidate is dropped");
+        assert_eq!(bench.receiver.statistics().foreign_source, 4);
     }
 
     #[test]
@@ -563,6 +571,18 @@ mod tests {
                 Seen::Packet(20_002, 167)
             ]
         );
+    }
+
+    #[test]
+    fn a_packet_as_far_back_as_the_jitter_buffer_reaches_is_no_jump() {
+        let mut bench = Bench::new();
+        for sequence in (0..=255).filter(|sequence| *sequence != 1) {
+            bench.push(SSRC, sequence, 0, 0).expect("room");
+            bench.drain(0);
+        }
+        bench.push(SSRC, 1, 0, 50).expect("in time");
+        assert_eq!(bench.drain(50).len(), 255);
+        assert_eq!(bench.receiver.statistics().reordered, 1);
     }
 
     #[test]

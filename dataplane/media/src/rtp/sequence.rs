@@ -2,6 +2,8 @@
 //! Takes: the numbers as they stand in headers. Gives: numbers that do not wrap, and whether one belongs to the
 //! stream at all. Leaves out: what is done about a jump (`receiver`).
 
+use sipcast_contract::limits::REORDER_PACKETS_MAX;
+
 /// The highest sequence number so far, extended by the count of wraps.
 #[derive(Clone, Copy, Debug)]
 pub struct ExtendedSequence {
@@ -79,8 +81,9 @@ impl UnwrappedTime {
 const CYCLE: u64 = 1 << 16;
 /// RFC 3550 A.1.
 const MAX_DROPOUT: u16 = 3000;
-/// RFC 3550 A.1.
-const MAX_MISORDER: u16 = 100;
+/// RFC 3550 A.1 has 100, an example. The jitter buffer still waits for packets this far back, and a burst of
+/// large pictures that is reordered must not pass for a restart.
+const MAX_MISORDER: u16 = REORDER_PACKETS_MAX as u16;
 
 #[cfg(test)]
 mod tests {
@@ -108,8 +111,8 @@ mod tests {
             assert_eq!(at(0), Place::Behind(extended(0)));
             assert_eq!(at(2999), Place::Ahead(extended(2999)));
             assert_eq!(at(3000), Place::Jump);
-            assert_eq!(at(-100), Place::Behind(extended(-100)));
-            assert_eq!(at(-101), Place::Jump);
+            assert_eq!(at(-256), Place::Behind(extended(-256)));
+            assert_eq!(at(-257), Place::Jump);
         }
     }
 

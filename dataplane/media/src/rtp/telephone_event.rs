@@ -192,7 +192,7 @@ impl TelephoneEventSender {
     }
 }
 
-/// What telephones and gateways use; RFC 4733 §2.5.2.2 warns of less than 40 ms.
+/// What telephones send; receivers need 40 ms (ITU-T Q.24) and gateways round up to their own packets.
 const TONE: Duration = Duration::from_millis(160);
 const TONE_MIN: Duration = Duration::from_millis(100);
 const TONE_MAX: Duration = Duration::from_secs(1);
@@ -204,7 +204,7 @@ const UPDATE_MIN: Duration = Duration::from_millis(5);
 const END_PACKETS: u8 = 3;
 /// Silence between two digits.
 const DIGIT_PAUSE: Duration = Duration::from_millis(80);
-/// RFC 4733 §2.3.2: power in dBm0 with its sign dropped.
+/// RFC 4733 §2.3.4: power in dBm0 with its sign dropped.
 const VOLUME: u8 = 10;
 
 #[cfg(test)]
