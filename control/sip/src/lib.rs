@@ -2,10 +2,17 @@
 //! Transports, transactions and dialogs are the SIP stack's (`sipcast-control::sip_endpoint`).
 #![forbid(unsafe_code)]
 
+pub mod call;
+pub mod contact;
 pub mod digest;
+pub mod dtmf_info;
 pub mod event;
 pub mod order;
+pub mod redirect;
+pub mod registration;
 pub mod sdp;
+pub mod session_timer;
+pub mod status;
 pub mod uri;
 
 #[cfg(test)]

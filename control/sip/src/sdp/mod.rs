@@ -144,6 +144,15 @@ impl Negotiation {
         self.offer_pending = false;
     }
 
+    /// Takes up the last offer again for a further answer: the responses to one INVITE may each bring one, early and
+    /// final, from one fork or from several.
+    pub fn reopen_offer(&mut self) {
+        for slot in &mut self.slots {
+            slot.agreed = media::AgreedFormats::default();
+        }
+        self.offer_pending = true;
+    }
+
     /// Reads the peer's answer to our offer.
     ///
     /// # Errors

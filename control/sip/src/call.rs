@@ -1,0 +1,996 @@
+//! One call from order to BYE (RFC 3261 §13-§15, RFC 3264, RFC 3311, RFC 4028).
+//! Takes: the order, responses and requests of the peer as plain text, time. Gives: [`Action`]s for the driver.
+//! Leaves out: transports, transactions, dialogs, ACK: those are the stack's.
+//!
+//! Rule of use: after every `start` and `handle_*`, call [`Call::poll_action`] until `None`, then wake at
+//! [`Call::next_timeout`]. Inputs that come too late are ignored, never an error.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use sipcast_contract::{NegotiatedMedia, Timestamp};
+use thiserror::Error;
+
+use crate::digest::{Authenticator, Challenger, DigestError};
+use crate::event::{CallEnd, CallEvent, CallStatus};
+use crate::order::CallOrder;
+use crate::redirect::Redirection;
+use crate::sdp::{Agreement, Negotiation, OfferOptions, SdpError};
+use crate::session_timer::{Header, SessionTimer, TimerAction};
+use crate::status::{self, FailureText};
+use crate::uri::{Addresses, UriError};
+
+/// Methods we answer in a dialog: value of Allow.
+pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK";
+/// Content type of session descriptions.
+pub const SDP_CONTENT_TYPE: &str = "application/sdp";
+/// INVITEs of one call: digest, 422 and redirects together. Then the last failure stands.
+pub const INVITES_MAX: u8 = 12;
+
+/// 64 * T1 (RFC 3261 §9.1): a call whose CANCEL brought no final response is over.
+const CANCEL_WAIT: Duration = Duration::from_secs(32);
+/// Repetitions of one refresh after 401, 407, 422 or 405.
+const REFRESH_ATTEMPTS_MAX: u8 = 5;
+
+/// What a call may do beside its order.
+#[derive(Clone, Copy, Debug)]
+pub struct CallOptions {
+    /// Shape of our offers.
+    pub offer: OfferOptions,
+    /// Session interval to ask for, in seconds; `None`: no session timer of ours.
+    pub session_expires_s: Option<u32>,
+    /// How long the peer may ring.
+    pub answer_timeout: Duration,
+}
+
+impl Default for CallOptions {
+    fn default() -> Self {
+        Self {
+            offer: OfferOptions::default(),
+            session_expires_s: Some(crate::session_timer::SESSION_EXPIRES_S),
+            answer_timeout: Duration::from_secs(120),
+        }
+    }
+}
+
+/// A response of the peer, as text.
+#[derive(Clone, Copy, Debug)]
+pub struct Response<'a> {
+    /// Status code.
+    pub status: u16,
+    /// Reason phrase.
+    pub phrase: &'a str,
+    /// All headers, names as they came, in order.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// The body.
+    pub body: &'a [u8],
+}
+
+/// A request of the peer within the dialog.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerRequest<'a> {
+    /// The driver's mark; comes back in [`Action::Answer`].
+    pub id: u64,
+    /// The method, upper case.
+    pub method: &'a str,
+    /// All headers, names as they came, in order.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// The body.
+    pub body: &'a [u8],
+}
+
+/// How a refresh is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefreshMethod {
+    /// Without a body (RFC 4028 §7.4 prefers it where allowed).
+    Update,
+    /// re-INVITE with the last description.
+    Invite,
+}
+
+impl RefreshMethod {
+    /// The method's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Update => "UPDATE",
+            Self::Invite => "INVITE",
+        }
+    }
+}
+
+/// What the driver has to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send an INVITE: a new dialog with the call's Call-ID and From tag, CSeq one up. Every response goes to
+    /// [`Call::handle_response`]; ACK is the stack's.
+    SendInvite {
+        /// Request-URI, From, To, Route, next hop.
+        addresses: Box<Addresses>,
+        /// To be added as they are.
+        headers: Vec<Header>,
+        /// `application/sdp`.
+        body: String,
+    },
+    /// Send CANCEL as soon as a provisional response came (RFC 3261 §9.1).
+    Cancel,
+    /// Send BYE in the confirmed dialog.
+    Bye {
+        /// To be added as they are.
+        headers: Vec<Header>,
+    },
+    /// A second fork answered: ACK its 2xx, then BYE in its dialog (RFC 3261 §13.2.2.4).
+    ByeFork {
+        /// To tag of that dialog.
+        to_tag: String,
+    },
+    /// Send a refresh; the final response goes to [`Call::handle_refresh_response`].
+    SendRefresh {
+        /// How.
+        method: RefreshMethod,
+        /// To be added as they are.
+        headers: Vec<Header>,
+        /// `application/sdp`, with INVITE.
+        body: Option<String>,
+    },
+    /// Answer a request of the peer.
+    Answer {
+        /// [`PeerRequest::id`].
+        id: u64,
+        /// Status code.
+        status: u16,
+        /// To be added as they are.
+        headers: Vec<Header>,
+        /// `application/sdp`.
+        body: Option<String>,
+    },
+    /// For the control plane.
+    Event(CallEvent),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    /// Nothing sent.
+    New,
+    /// INVITE out, no final response.
+    Calling { give_up_at: Timestamp },
+    /// CANCEL out; `end` stands when the final response or the time comes.
+    Cancelling { end: CallEnd, give_up_at: Timestamp },
+    /// 2xx came.
+    Established { to_tag: Option<String> },
+    /// Over.
+    Ended,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Refresh {
+    method: RefreshMethod,
+    attempts: u8,
+    /// Waits for a second try after 491 (RFC 3261 §14.1); `None`: the request is out.
+    retry_at: Option<Timestamp>,
+}
+
+/// One call.
+#[derive(Debug)]
+pub struct Call {
+    addresses: Addresses,
+    options: CallOptions,
+    negotiation: Negotiation,
+    authenticator: Authenticator,
+    redirection: Redirection,
+    timer: SessionTimer,
+    timer_wanted: bool,
+    state: State,
+    offer: String,
+    invites: u8,
+    last_status: u16,
+    shown: CallStatus,
+    media: Option<NegotiatedMedia>,
+    answer_body: Vec<u8>,
+    held: bool,
+    update_allowed: bool,
+    remote_target: String,
+    refresh: Option<Refresh>,
+    /// Our offer went out in a 200; its ACK brings the answer.
+    awaits_ack: bool,
+    actions: VecDeque<Action>,
+}
+
+impl Call {
+    /// For one order.
+    ///
+    /// # Errors
+    /// [`CallError`] naming what to change in the order.
+    pub fn new(order: &CallOrder, options: CallOptions) -> Result<Self, CallError> {
+        let addresses = Addresses::for_call(&order.account, &order.callee)?;
+        let account = &order.account;
+        let authenticator = Authenticator::new(&account.authentication_name, account.password.clone())?;
+        Ok(Self {
+            redirection: Redirection::new(addresses.request_uri.clone()),
+            remote_target: addresses.request_uri.to_string(),
+            addresses,
+            options,
+            negotiation: Negotiation::new(order.media, options.offer),
+            authenticator,
+            timer: SessionTimer::new(options.session_expires_s.unwrap_or(0)),
+            timer_wanted: options.session_expires_s.is_some(),
+            state: State::New,
+            offer: String::new(),
+            invites: 0,
+            last_status: 0,
+            shown: CallStatus::New,
+            media: None,
+            answer_body: Vec::new(),
+            held: false,
+            update_allowed: false,
+            refresh: None,
+            awaits_ack: false,
+            actions: VecDeque::new(),
+        })
+    }
+
+    /// Sends the INVITE.
+    pub fn start(&mut self, now: Timestamp) {
+        if self.state != State::New {
+            return;
+        }
+        match self.negotiation.offer() {
+            Ok(offer) => self.offer = offer,
+            Err(error) => return self.end(status::end_of_trouble(0, &error.to_string())),
+        }
+        self.state = State::Calling { give_up_at: now + self.options.answer_timeout };
+        self.show(CallStatus::Trying);
+        self.send_invite();
+    }
+
+    /// A response to the INVITE that is out, or a 2xx of another fork.
+    pub fn handle_response(&mut self, response: &Response<'_>, now: Timestamp) {
+        match (&self.state, response.status) {
+            (State::Calling { .. }, 100..=199) => self.handle_provisional(response),
+            (State::Calling { .. }, 200..=299) => self.handle_answered(response, now),
+            (State::Calling { .. }, 300..) => self.handle_refused(response),
+            (State::Cancelling { .. }, 200..=299) => {
+                // RFC 3261 §9.1: CANCEL came too late.
+                self.push(Action::Bye { headers: Vec::new() });
+                self.end_cancelled(response.status);
+            }
+            (State::Cancelling { .. }, 300..) => self.end_cancelled(response.status),
+            (State::Established { to_tag }, 200..=299) => {
+                let other = tag(response.headers);
+                if let Some(other) =
+                    other.filter(|other| to_tag.as_deref().is_some_and(|known| known != other))
+                {
+                    self.push(Action::ByeFork { to_tag: other });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The final response to our refresh; `status` 408 stands for none.
+    pub fn handle_refresh_response(&mut self, response: &Response<'_>, now: Timestamp) {
+        let Some(mut refresh) = self.refresh.take() else { return };
+        if !self.is_established() || response.status < 200 {
+            self.refresh = Some(refresh);
+            return;
+        }
+        let repeat = match response.status {
+            200..=299 => {
+                self.authenticator.handle_accepted();
+                self.timer.handle_success(first(response.headers, "Session-Expires"), now);
+                if refresh.method == RefreshMethod::Invite
+                    && let Ok(agreement) = self.negotiation.handle_answer(response.body)
+                {
+                    self.agree(agreement);
+                }
+                self.negotiation.handle_offer_refused();
+                return;
+            }
+            401 | 407 => self.take_challenge(response).is_ok(),
+            422 => self.timer.handle_interval_too_small(first(response.headers, "Min-SE")),
+            405 | 501 if refresh.method == RefreshMethod::Update => {
+                self.update_allowed = false;
+                refresh.method = RefreshMethod::Invite;
+                true
+            }
+            491 => {
+                // RFC 3261 §14.1: we own the Call-ID, so 2.1 to 4 seconds, in steps of 10 ms.
+                self.negotiation.handle_offer_refused();
+                let wait = 2_100 + u64::from(random_byte()) * 190 / 255 * 10;
+                refresh.retry_at = Some(now + Duration::from_millis(wait));
+                self.refresh = Some(refresh);
+                return;
+            }
+            _ => false,
+        };
+        self.negotiation.handle_offer_refused();
+        refresh.attempts += 1;
+        if repeat && refresh.attempts < REFRESH_ATTEMPTS_MAX {
+            self.send_refresh(refresh);
+        } else {
+            self.timer.handle_refresh_failed(response.status, now);
+        }
+    }
+
+    /// A request of the peer within the dialog; always answered by one [`Action::Answer`].
+    pub fn handle_request(&mut self, request: &PeerRequest<'_>, now: Timestamp) {
+        let live = matches!(self.state, State::Calling { .. } | State::Established { .. });
+        match request.method {
+            "BYE" => {
+                self.answer(request.id, 200, Vec::new(), None);
+                self.handle_bye(first(request.headers, "Reason"));
+            }
+            _ if !live => self.answer(request.id, 481, Vec::new(), None),
+            "INVITE" | "UPDATE" => self.handle_offer(request, now),
+            "OPTIONS" => {
+                let headers = vec![allow(), ("Accept", SDP_CONTENT_TYPE.to_owned()), supported()];
+                self.answer(request.id, 200, headers, None);
+            }
+            "INFO" => self.answer(request.id, 200, Vec::new(), None),
+            _ => self.answer(request.id, 405, vec![allow()], None),
+        }
+    }
+
+    /// The ACK to our 2xx of a re-INVITE; its body answers the offer of that 2xx.
+    pub fn handle_ack(&mut self, body: &[u8]) {
+        if !std::mem::take(&mut self.awaits_ack) || !self.is_established() {
+            return;
+        }
+        match self.negotiation.handle_answer(body) {
+            Ok(agreement) => self.agree(agreement),
+            // The earlier agreement stands (RFC 3264 §4); the peer may offer anew.
+            Err(_) => self.negotiation.handle_offer_refused(),
+        }
+    }
+
+    /// The peer's BYE, where the stack has answered it already.
+    pub fn handle_bye(&mut self, reason: Option<&str>) {
+        if matches!(self.state, State::Cancelling { .. }) {
+            return self.end_cancelled(self.last_status);
+        }
+        self.end(status::end_of_bye(self.last_status, reason));
+    }
+
+    /// The INVITE could not be sent, or no response came in time (`sip_status` 408).
+    pub fn handle_failure(&mut self, sip_status: u16, reason: &str) {
+        match self.state {
+            State::Cancelling { .. } => self.end_cancelled(sip_status),
+            State::Established { .. } => {
+                self.push(Action::Bye { headers: Vec::new() });
+                self.end(status::end_of_trouble(sip_status, reason));
+            }
+            _ => self.end(status::end_of_trouble(sip_status, reason)),
+        }
+    }
+
+    /// The order to end the call: CANCEL before the answer, BYE after it.
+    pub fn handle_hangup(&mut self, now: Timestamp) {
+        let end = status::end_of_order(self.last_status);
+        match self.state {
+            State::New => self.end(end),
+            State::Calling { .. } => self.cancel(end, now),
+            State::Established { .. } => {
+                self.push(Action::Bye { headers: Vec::new() });
+                self.end(end);
+            }
+            State::Cancelling { .. } | State::Ended => {}
+        }
+    }
+
+    /// Time passed; call at [`Self::next_timeout`].
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        match &self.state {
+            State::Calling { give_up_at } if *give_up_at <= now => {
+                self.cancel(status::end_of_trouble(408, "no answer in time"), now);
+            }
+            State::Cancelling { give_up_at, .. } if *give_up_at <= now => {
+                self.end_cancelled(self.last_status)
+            }
+            State::Established { .. } => self.handle_session_timeout(now),
+            _ => {}
+        }
+    }
+
+    fn handle_session_timeout(&mut self, now: Timestamp) {
+        if let Some(refresh) = self.refresh
+            && refresh.retry_at.is_some_and(|at| at <= now)
+        {
+            self.send_refresh(Refresh { retry_at: None, ..refresh });
+        }
+        while let Some(action) = self.timer.handle_timeout(now) {
+            match action {
+                TimerAction::Refresh if self.refresh.is_none() => {
+                    let method =
+                        if self.update_allowed { RefreshMethod::Update } else { RefreshMethod::Invite };
+                    self.send_refresh(Refresh { method, attempts: 0, retry_at: None });
+                }
+                TimerAction::Refresh => {}
+                TimerAction::Bye => {
+                    let reason = "SIP;cause=408;text=\"Session expired\"".to_owned();
+                    self.push(Action::Bye { headers: vec![("Reason", reason)] });
+                    self.end(status::end_of_trouble(408, "session expired: no refresh from the peer"));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    pub fn next_timeout(&self) -> Option<Timestamp> {
+        match &self.state {
+            State::Calling { give_up_at } | State::Cancelling { give_up_at, .. } => Some(*give_up_at),
+            State::Established { .. } => {
+                let retry_at = self.refresh.and_then(|refresh| refresh.retry_at);
+                self.timer.next_timeout().into_iter().chain(retry_at).min()
+            }
+            State::New | State::Ended => None,
+        }
+    }
+
+    /// What to do next.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Whether the call is over.
+    pub fn is_ended(&self) -> bool {
+        self.state == State::Ended
+    }
+
+    /// Whether a 2xx came and no BYE.
+    pub fn is_established(&self) -> bool {
+        matches!(self.state, State::Established { .. })
+    }
+
+    /// Where the call is or was directed.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// For other requests of the driver in this dialog (BYE, INFO): takes the challenge of a 401 or 407.
+    ///
+    /// # Errors
+    /// [`DigestError`]: do not repeat the request.
+    pub fn take_challenge(&mut self, response: &Response<'_>) -> Result<(), DigestError> {
+        let name =
+            Challenger::from_status(response.status).ok_or(DigestError::NoChallenge)?.challenge_header();
+        let values: Vec<&str> = all(response.headers, name).collect();
+        self.authenticator.handle_challenge(response.status, values)
+    }
+
+    /// Credentials for a request, empty before the first challenge.
+    pub fn credentials(&mut self, method: &str, uri: &str, body: &[u8]) -> Vec<Header> {
+        let credentials = self.authenticator.authorize(method, uri, body);
+        credentials.into_iter().map(|credentials| (credentials.name, credentials.value)).collect()
+    }
+
+    fn send_invite(&mut self) {
+        self.invites = self.invites.saturating_add(1);
+        let mut headers = vec![allow()];
+        if self.timer_wanted {
+            headers.push(supported());
+            headers.extend(self.timer.request_headers());
+        }
+        let uri = self.addresses.request_uri.to_string();
+        let body = self.offer.clone();
+        headers.extend(self.credentials("INVITE", &uri, body.as_bytes()));
+        self.push(Action::SendInvite { addresses: Box::new(self.addresses.clone()), headers, body });
+    }
+
+    fn handle_provisional(&mut self, response: &Response<'_>) {
+        self.last_status = response.status;
+        let has_media = has_description(response);
+        if has_media {
+            // An early answer that cannot be used is no reason to give up: the final one counts.
+            let _ = self.read_answer(response.body);
+        }
+        let has_media = has_media || self.media.is_some();
+        if response.status != 100 || self.shown == CallStatus::Trying {
+            self.show(status::of_provisional(response.status, has_media && response.status != 100));
+        }
+    }
+
+    fn read_answer(&mut self, body: &[u8]) -> Result<(), SdpError> {
+        if self.media.is_some() && self.answer_body == body && !self.negotiation.offer_pending() {
+            return Ok(());
+        }
+        self.negotiation.reopen_offer();
+        let agreement = self.negotiation.handle_answer(body)?;
+        self.answer_body = body.to_vec();
+        self.agree(agreement);
+        Ok(())
+    }
+
+    fn handle_answered(&mut self, response: &Response<'_>, now: Timestamp) {
+        self.last_status = response.status;
+        self.authenticator.handle_accepted();
+        let answer = if has_description(response) {
+            self.read_answer(response.body).map_err(|error| error.to_string())
+        } else if self.media.is_some() {
+            // RFC 3261 §13.2.1: a reliable provisional response has answered already.
+            self.negotiation.handle_offer_refused();
+            Ok(())
+        } else {
+            Err("answered without a session description".to_owned())
+        };
+        if let Err(reason) = answer {
+            self.push(Action::Bye {
+                headers: vec![("Reason", "SIP;cause=488;text=\"Not Acceptable Here\"".into())],
+            });
+            return self.end(status::end_of_trouble(488, &reason));
+        }
+        if let Some(contact) = crate::contact::parse(all(response.headers, "Contact")).first() {
+            self.remote_target = contact.uri.to_string();
+        }
+        self.update_allowed = lists(response.headers, "Allow", "UPDATE");
+        self.timer.handle_success(first(response.headers, "Session-Expires"), now);
+        self.state = State::Established { to_tag: tag(response.headers) };
+        self.show(CallStatus::Established);
+        self.push(Action::Event(CallEvent::Established));
+        if self.held {
+            self.push(Action::Event(CallEvent::Hold(true)));
+        }
+    }
+
+    fn handle_refused(&mut self, response: &Response<'_>) {
+        self.last_status = response.status;
+        let mut trouble = None;
+        let retry = self.invites < INVITES_MAX
+            && match response.status {
+                300..=399 => {
+                    self.redirection.handle_contacts(all(response.headers, "Contact"));
+                    self.redirect()
+                }
+                401 | 407 => match self.take_challenge(response) {
+                    Ok(()) => true,
+                    Err(error) => {
+                        trouble = Some(error);
+                        false
+                    }
+                },
+                422 => self.timer.handle_interval_too_small(first(response.headers, "Min-SE")),
+                // RFC 3261 §8.1.3.5: again without what the peer does not know.
+                420 if self.timer_wanted && lists(response.headers, "Unsupported", "timer") => {
+                    self.timer_wanted = false;
+                    true
+                }
+                400..=599 => self.redirect(),
+                _ => false,
+            };
+        if retry {
+            return self.send_invite();
+        }
+        let text = FailureText {
+            phrase: response.phrase,
+            reason: first(response.headers, "Reason"),
+            warning: first(response.headers, "Warning"),
+        };
+        let mut end = status::end_of_failure(response.status, text, false);
+        if let Some(error) = trouble {
+            end.reason = status::sanitized(&format!("{}; {error}", end.reason));
+        }
+        self.end(end);
+    }
+
+    /// Turns to the next target of a redirection.
+    fn redirect(&mut self) -> bool {
+        let Some(target) = self.redirection.next_target() else { return false };
+        self.addresses = self.addresses.redirected(target);
+        true
+    }
+
+    fn handle_offer(&mut self, request: &PeerRequest<'_>, now: Timestamp) {
+        let refresh_is_out = self.refresh.is_some_and(|refresh| refresh.retry_at.is_none());
+        let is_invite = request.method == "INVITE";
+        let has_offer = !request.body.is_empty();
+        if is_invite && !self.is_established() {
+            return self.answer(request.id, 491, Vec::new(), None);
+        }
+        // RFC 3261 §14.2, RFC 3311 §5.2: offers must not cross.
+        if (is_invite && refresh_is_out) || (has_offer && self.negotiation.offer_pending()) || self.awaits_ack
+        {
+            return self.answer(request.id, 491, Vec::new(), None);
+        }
+        let content_type = first(request.headers, "Content-Type").unwrap_or(SDP_CONTENT_TYPE);
+        if has_offer && !is_sdp(content_type) {
+            let headers = vec![("Accept", SDP_CONTENT_TYPE.to_owned())];
+            return self.answer(request.id, 415, headers, None);
+        }
+        // The description first: a refused offer must not refresh the session either. And the other way round.
+        let before = self.negotiation.clone();
+        let (body, agreement) = if has_offer {
+            match self.negotiation.answer(request.body) {
+                Ok((answer, agreement)) => (Some(answer), Some(agreement)),
+                Err(error) => {
+                    let warning = vec![("Warning", warning(&error.to_string()))];
+                    return self.answer(request.id, error.status(), warning, None);
+                }
+            }
+        } else if is_invite {
+            match self.negotiation.offer() {
+                Ok(offer) => (Some(offer), None),
+                Err(error) => return self.answer(request.id, error.status(), Vec::new(), None),
+            }
+        } else {
+            (None, None)
+        };
+        let supports_timer = lists(request.headers, "Supported", "timer");
+        let expires = first(request.headers, "Session-Expires");
+        match self.timer.handle_request(expires, supports_timer, now) {
+            Ok(mut headers) => {
+                headers.extend([allow(), supported()]);
+                self.awaits_ack = is_invite && !has_offer;
+                self.answer(request.id, 200, headers, body);
+                if let Some(agreement) = agreement {
+                    self.agree(agreement);
+                }
+            }
+            Err(too_small) => {
+                self.negotiation = before;
+                self.answer(request.id, 422, vec![too_small.header()], None);
+            }
+        }
+    }
+
+    /// Tells of media and hold where they changed.
+    fn agree(&mut self, agreement: Agreement) {
+        if self.media.as_ref() != Some(&agreement.media) {
+            self.media = Some(agreement.media.clone());
+            let media = Box::new(agreement.media);
+            self.push(Action::Event(CallEvent::Media { media, sdp: agreement.description }));
+        }
+        if self.held != agreement.held {
+            self.held = agreement.held;
+            if self.is_established() {
+                self.push(Action::Event(CallEvent::Hold(agreement.held)));
+            }
+        }
+    }
+
+    fn send_refresh(&mut self, refresh: Refresh) {
+        let body = match refresh.method {
+            RefreshMethod::Update => None,
+            RefreshMethod::Invite => self.negotiation.refresh(),
+        };
+        let mut headers = vec![allow(), supported()];
+        headers.extend(self.timer.request_headers());
+        let uri = self.remote_target.clone();
+        let bytes = body.as_deref().unwrap_or("").to_owned();
+        headers.extend(self.credentials(refresh.method.as_str(), &uri, bytes.as_bytes()));
+        self.refresh = Some(refresh);
+        self.push(Action::SendRefresh { method: refresh.method, headers, body });
+    }
+
+    fn cancel(&mut self, end: CallEnd, now: Timestamp) {
+        self.state = State::Cancelling { end, give_up_at: now + CANCEL_WAIT };
+        self.push(Action::Cancel);
+    }
+
+    fn end_cancelled(&mut self, sip_status: u16) {
+        if let State::Cancelling { end, .. } = &self.state {
+            let mut end = end.clone();
+            if end.status == CallStatus::Finish {
+                end.sip_status = sip_status;
+            }
+            self.end(end);
+        }
+    }
+
+    fn end(&mut self, end: CallEnd) {
+        if self.state == State::Ended {
+            return;
+        }
+        self.state = State::Ended;
+        self.timer.stop();
+        self.refresh = None;
+        self.shown = end.status;
+        self.push(Action::Event(CallEvent::Ended(end)));
+    }
+
+    fn show(&mut self, status: CallStatus) {
+        if self.shown != status {
+            self.shown = status;
+            self.push(Action::Event(CallEvent::Progress { status, sip_status: self.last_status }));
+        }
+    }
+
+    fn answer(&mut self, id: u64, status: u16, headers: Vec<Header>, body: Option<String>) {
+        self.push(Action::Answer { id, status, headers, body });
+    }
+
+    fn push(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+}
+
+fn allow() -> Header {
+    ("Allow", ALLOW.to_owned())
+}
+
+fn supported() -> Header {
+    ("Supported", "timer".to_owned())
+}
+
+/// RFC 3261 §20.43; 399 is a text for people.
+fn warning(text: &str) -> String {
+    let text: String = status::sanitized(text).chars().filter(|c| !matches!(c, '"' | '\\')).collect();
+    format!("399 sipcast \"{text}\"")
+}
+
+fn random_byte() -> u8 {
+    let mut byte = [0];
+    // Without random numbers the wait is the shortest one: legal, only less well spread.
+    if getrandom::fill(&mut byte).is_err() {
+        return 0;
+    }
+    byte[0]
+}
+
+/// Compact forms (RFC 3261 §7.3.3, RFC 4028 §4) beside the long names.
+fn is_named(name: &str, wanted: &str) -> bool {
+    let compact = match wanted {
+        "Contact" => "m",
+        "Content-Type" => "c",
+        "Supported" => "k",
+        "Session-Expires" => "x",
+        "To" => "t",
+        _ => "",
+    };
+    name.eq_ignore_ascii_case(wanted) || (!compact.is_empty() && name.eq_ignore_ascii_case(compact))
+}
+
+fn all<'a>(headers: &'a [(&'a str, &'a str)], wanted: &'static str) -> impl Iterator<Item = &'a str> {
+    headers.iter().filter(move |(name, _)| is_named(name, wanted)).map(|(_, value)| *value)
+}
+
+fn first<'a>(headers: &'a [(&'a str, &'a str)], wanted: &'static str) -> Option<&'a str> {
+    all(headers, wanted).next()
+}
+
+/// Whether a comma-separated list header names `item`.
+fn lists(headers: &[(&str, &str)], wanted: &'static str, item: &str) -> bool {
+    all(headers, wanted).flat_map(|value| value.split(',')).any(|word| word.trim().eq_ignore_ascii_case(item))
+}
+
+fn tag(headers: &[(&str, &str)]) -> Option<String> {
+    let to = first(headers, "To")?;
+    let parameters = to.rsplit('>').next()?;
+    parameters.split(';').find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("tag").then(|| value.trim().to_owned())
+    })
+}
+
+fn is_sdp(content_type: &str) -> bool {
+    content_type.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(SDP_CONTENT_TYPE))
+}
+
+fn has_description(response: &Response<'_>) -> bool {
+    !response.body.is_empty() && first(response.headers, "Content-Type").is_none_or(is_sdp)
+}
+
+/// An order that cannot be dialled.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum CallError {
+    /// An address.
+    #[error(transparent)]
+    Address(#[from] UriError),
+    /// The credentials.
+    #[error("authenticationName: {0}")]
+    Credentials(#[from] DigestError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::order::{Account, LocalMedia, Transport};
+    use sipcast_contract::Secret;
+
+    const ANSWER: &str = "v=0\r\nc=IN IP4 198.51.100.7\r\nm=audio 5000 RTP/AVP 0\r\n\
+        m=video 5002 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=sendonly\r\n";
+    const TO: (&str, &str) = ("t", "<sip:8801@x>;tag=one");
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1000)
+    }
+
+    fn call() -> Call {
+        let account = Account {
+            login: "1000".into(),
+            authentication_name: "1000".into(),
+            password: Secret::new("pw".into()),
+            domain: "pbx".into(),
+            port: 5060,
+            outbound_proxy: None,
+            transport: Transport::Udp,
+            register: false,
+            visible_name: None,
+        };
+        let media = LocalMedia {
+            address: "192.0.2.1".parse().unwrap(),
+            audio_port: Some(4000),
+            video_port: Some(4002),
+        };
+        Call::new(&CallOrder { account, callee: "8801".into(), media }, CallOptions::default()).unwrap()
+    }
+
+    fn started() -> Call {
+        let mut call = call();
+        call.start(at(0));
+        drain(&mut call);
+        call
+    }
+
+    /// The actions in short, one word each.
+    fn drain(call: &mut Call) -> Vec<String> {
+        std::iter::from_fn(|| call.poll_action())
+            .map(|action| match action {
+                Action::SendInvite { addresses, headers, .. } => {
+                    let names: Vec<_> = headers.iter().map(|(name, _)| *name).collect();
+                    let signed = names.iter().any(|name| name.ends_with("Authorization"));
+                    format!("invite {}{}", addresses.request_uri, if signed { " signed" } else { "" })
+                }
+                Action::Cancel => "cancel".into(),
+                Action::Bye { .. } => "bye".into(),
+                Action::ByeFork { to_tag } => format!("fork {to_tag}"),
+                Action::SendRefresh { method, .. } => format!("refresh {}", method.as_str()),
+                Action::Answer { status, body, .. } => {
+                    format!("answer {status}{}", if body.is_some() { " sdp" } else { "" })
+                }
+                Action::Event(CallEvent::Progress { status, .. }) => status.to_string(),
+                Action::Event(CallEvent::Media { .. }) => "media".into(),
+                Action::Event(CallEvent::Established) => "established".into(),
+                Action::Event(CallEvent::Hold(held)) => format!("hold {held}"),
+                Action::Event(CallEvent::Ended(end)) => format!("ended {} {}", end.status, end.sip_status),
+            })
+            .collect()
+    }
+
+    fn respond(call: &mut Call, status: u16, headers: &[(&str, &str)], body: &str) -> Vec<String> {
+        call.handle_response(&Response { status, phrase: "", headers, body: body.as_bytes() }, at(1));
+        drain(call)
+    }
+
+    fn request(call: &mut Call, method: &str, headers: &[(&str, &str)], body: &str) -> Vec<String> {
+        call.handle_request(&PeerRequest { id: 1, method, headers, body: body.as_bytes() }, at(2));
+        drain(call)
+    }
+
+    fn established(headers: &[(&str, &str)]) -> Call {
+        let mut call = started();
+        let headers: Vec<_> = headers.iter().copied().chain([TO]).collect();
+        assert_eq!(respond(&mut call, 200, &headers, ANSWER), ["media", "ESTABLISHED", "established"]);
+        call
+    }
+
+    #[test]
+    fn rings_with_early_media_and_ends_by_order() {
+        let mut call = call();
+        call.start(at(0));
+        assert_eq!(drain(&mut call), ["TRYING", "invite sip:8801@pbx"]);
+        assert_eq!(respond(&mut call, 100, &[], ""), [""; 0]);
+        assert_eq!(respond(&mut call, 180, &[], ""), ["RING"]);
+        assert_eq!(respond(&mut call, 183, &[], ANSWER), ["media", "RING_MEDIA"]);
+        assert_eq!(respond(&mut call, 180, &[], ""), [""; 0]);
+        assert_eq!(respond(&mut call, 200, &[TO], ANSWER), ["ESTABLISHED", "established"]);
+        assert_eq!(respond(&mut call, 200, &[TO], ANSWER), [""; 0]);
+        assert_eq!(respond(&mut call, 200, &[("To", "<sip:x>;tag=two")], ANSWER), ["fork two"]);
+        call.handle_hangup(at(9));
+        assert_eq!(drain(&mut call), ["bye", "ended FINISH 200"]);
+        call.handle_hangup(at(9));
+        assert_eq!(request(&mut call, "INVITE", &[], ANSWER), ["answer 481"]);
+    }
+
+    #[test]
+    fn digest_redirect_and_interval_are_followed() {
+        let mut call = started();
+        let challenge = ("WWW-Authenticate", "Digest realm=\"r\", nonce=\"1\", algorithm=SHA-256");
+        assert_eq!(respond(&mut call, 401, &[challenge], ""), ["invite sip:8801@pbx signed"]);
+        assert_eq!(respond(&mut call, 422, &[("Min-SE", "3600")], ""), ["invite sip:8801@pbx signed"]);
+        assert_eq!(
+            respond(&mut call, 302, &[("m", "<sip:b@else:5070>")], ""),
+            ["invite sip:b@else:5070 signed"]
+        );
+        assert_eq!(respond(&mut call, 302, &[("m", "<sip:b@else:5070>")], ""), ["ended FAILED 302"]);
+        let mut call = started();
+        respond(&mut call, 401, &[challenge], "");
+        assert_eq!(respond(&mut call, 401, &[challenge], ""), ["ended FAILED 401"]);
+        let mut call = started();
+        assert_eq!(respond(&mut call, 401, &[], ""), ["ended FAILED 401"]);
+        for (status, wanted) in [(486, "ended BUSY 486"), (600, "ended BUSY 600"), (603, "ended FAILED 603")]
+        {
+            assert_eq!(respond(&mut started(), status, &[], ""), [wanted]);
+        }
+    }
+
+    #[test]
+    fn endless_retries_end() {
+        let mut call = started();
+        for number in 0..100 {
+            let value = format!("Digest realm=\"{number}\", nonce=\"1\"");
+            respond(&mut call, 407, &[("Proxy-Authenticate", &value)], "");
+        }
+        assert!(call.is_ended());
+        assert_eq!(call.invites, INVITES_MAX);
+    }
+
+    #[test]
+    fn cancel_and_its_races() {
+        let mut call = started();
+        call.handle_hangup(at(1));
+        assert_eq!(drain(&mut call), ["cancel"]);
+        assert_eq!(respond(&mut call, 487, &[], ""), ["ended FINISH 487"]);
+        let mut call = started();
+        call.handle_hangup(at(1));
+        drain(&mut call);
+        assert_eq!(respond(&mut call, 200, &[TO], ANSWER), ["bye", "ended FINISH 200"]);
+        let mut call = started();
+        assert_eq!(call.next_timeout(), Some(at(120)));
+        call.handle_timeout(at(120));
+        assert_eq!(drain(&mut call), ["cancel"]);
+        call.handle_timeout(at(152));
+        assert_eq!(drain(&mut call), ["ended FAILED 408"]);
+        assert_eq!(call.next_timeout(), None);
+    }
+
+    #[test]
+    fn answers_without_usable_media_end_with_bye() {
+        for body in ["", "v=0\r\nm=audio 0 RTP/AVP 0\r\n", "garbage"] {
+            assert_eq!(respond(&mut started(), 200, &[TO], body), ["bye", "ended FAILED 488"], "{body}");
+        }
+    }
+
+    #[test]
+    fn hold_resume_and_late_offer() {
+        let mut call = established(&[]);
+        let hold = ANSWER.replace("m=video", "a=sendonly\r\nm=video");
+        assert_eq!(request(&mut call, "INVITE", &[], &hold), ["answer 200 sdp", "media", "hold true"]);
+        assert_eq!(request(&mut call, "UPDATE", &[], ""), ["answer 200"]);
+        assert_eq!(request(&mut call, "INVITE", &[], ""), ["answer 200 sdp"]);
+        assert_eq!(request(&mut call, "INVITE", &[], ANSWER), ["answer 491"], "an offer of ours is open");
+        call.handle_ack(ANSWER.as_bytes());
+        assert_eq!(drain(&mut call), ["media", "hold false"]);
+        assert_eq!(request(&mut call, "UPDATE", &[], ANSWER), ["answer 200 sdp"]);
+        assert_eq!(request(&mut call, "INVITE", &[], "v=0\r\nm=audio 9 RTP/SAVP 0\r\n"), ["answer 488"]);
+        assert_eq!(request(&mut call, "INVITE", &[("c", "text/plain")], "x"), ["answer 415"]);
+        assert_eq!(request(&mut call, "OPTIONS", &[], ""), ["answer 200"]);
+        assert_eq!(request(&mut call, "REFER", &[], ""), ["answer 405"]);
+        assert_eq!(request(&mut call, "BYE", &[], ""), ["answer 200", "ended FINISH 200"]);
+    }
+
+    #[test]
+    fn sessions_are_refreshed_or_ended() {
+        let mut call = established(&[("x", "100;refresher=uac"), ("Allow", "INVITE, UPDATE")]);
+        assert_eq!(call.next_timeout(), Some(at(51)));
+        call.handle_timeout(at(51));
+        assert_eq!(drain(&mut call), ["refresh UPDATE"]);
+        let refused = |status| Response { status, phrase: "", headers: &[], body: b"" };
+        call.handle_refresh_response(&refused(405), at(51));
+        assert_eq!(drain(&mut call), ["refresh INVITE"]);
+        assert_eq!(request(&mut call, "INVITE", &[], ANSWER), ["answer 491"], "glare");
+        call.handle_refresh_response(&refused(491), at(51));
+        let retry_at = call.next_timeout().unwrap();
+        let wait = retry_at.since(at(51));
+        assert!((Duration::from_millis(2_100)..=Duration::from_secs(4)).contains(&wait), "{wait:?}");
+        call.handle_timeout(retry_at);
+        assert_eq!(drain(&mut call), ["refresh INVITE"]);
+        let headers = [("Session-Expires", "100;refresher=uac")];
+        let accepted = Response { status: 200, phrase: "", headers: &headers, body: ANSWER.as_bytes() };
+        call.handle_refresh_response(&accepted, at(60));
+        assert_eq!(drain(&mut call), [""; 0]);
+        assert_eq!(call.next_timeout(), Some(at(110)));
+        call.handle_timeout(at(110));
+        drain(&mut call);
+        call.handle_refresh_response(&refused(481), at(110));
+        call.handle_timeout(at(110));
+        assert_eq!(drain(&mut call), ["bye", "ended FAILED 408"]);
+    }
+
+    #[test]
+    fn too_small_interval_changes_nothing() {
+        let mut call = established(&[]);
+        let hold = ANSWER.replace("m=video", "a=sendonly\r\nm=video");
+        let headers = [("Session-Expires", "20"), ("Supported", "timer")];
+        assert_eq!(request(&mut call, "INVITE", &headers, &hold), ["answer 422"]);
+        assert!(!call.held && !call.negotiation.offer_pending());
+    }
+}
