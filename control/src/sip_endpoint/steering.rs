@@ -1,0 +1,60 @@
+//! The control of a call and its other end inside the call's task.
+//! Takes: orders from any thread. Gives: them to the task, bounded. Leaves out: carrying them out (`in_dialog`).
+
+use std::sync::Arc;
+
+use sipcast_contract::dtmf::DtmfStep;
+use sipcast_contract::limits::DTMF_QUEUE_MAX;
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+
+/// Acts on one call. Cheap to clone; does nothing once the call is over.
+#[derive(Clone, Debug)]
+pub struct CallControl {
+    hang_up: CancellationToken,
+    dtmf: mpsc::Sender<DtmfStep>,
+    keyframe: Arc<Notify>,
+}
+
+impl CallControl {
+    /// Ends the call: BYE, or CANCEL before the answer. `Ended` follows.
+    pub fn hang_up(&self) {
+        self.hang_up.cancel();
+    }
+
+    /// Sends digits by INFO one after another, after those that wait. An order that does not fit the queue of
+    /// [`DTMF_QUEUE_MAX`] steps is dropped as a whole.
+    pub fn send_dtmf_info(&self, steps: Vec<DtmfStep>) {
+        match self.dtmf.try_reserve_many(steps.len()) {
+            Ok(permits) => permits.zip(steps).for_each(|(permit, step)| permit.send(step)),
+            Err(_) => {
+                tracing::warn!(steps = steps.len(), "DTMF order dropped: the call is over or its queue full")
+            }
+        }
+    }
+
+    /// Asks the peer for an IDR picture by INFO `picture_fast_update` (RFC 5168). Requests that come while one is on
+    /// its way count as one.
+    pub fn request_keyframe(&self) {
+        self.keyframe.notify_one();
+    }
+}
+
+/// The task's end of a [`CallControl`].
+pub(super) struct Steering {
+    pub hang_up: CancellationToken,
+    pub dtmf: mpsc::Receiver<DtmfStep>,
+    pub keyframe: Arc<Notify>,
+    // Keeps the queue open when every control is dropped, so that the task need not look at its end.
+    _dtmf: mpsc::Sender<DtmfStep>,
+}
+
+impl Steering {
+    pub fn new(hang_up: CancellationToken) -> (Self, CallControl) {
+        let (sender, dtmf) = mpsc::channel(DTMF_QUEUE_MAX);
+        let keyframe = Arc::new(Notify::new());
+        let control =
+            CallControl { hang_up: hang_up.clone(), dtmf: sender.clone(), keyframe: keyframe.clone() };
+        (Self { hang_up, dtmf, keyframe, _dtmf: sender }, control)
+    }
+}

@@ -1,0 +1,169 @@
+//! Runs the stack's transactions, each in a task of its own, because their futures must not be dropped half-way.
+//! Takes: requests with a flow, or received requests with a reply. Gives: responses, ACKs.
+//! Leaves out: what requests say (`dialog`), which reply is right (`dispatch`, `in_dialog`).
+
+use rsipstack::sip::headers::ContentType;
+use rsipstack::sip::{Header, HeadersExt, Method, Request, Response, SipMessage, StatusCode};
+use rsipstack::transaction::Transaction;
+use rsipstack::transaction::endpoint::EndpointInnerRef;
+use rsipstack::transaction::key::{TransactionKey, TransactionRole};
+use tokio::sync::{mpsc, oneshot};
+
+use super::transport::Flow;
+
+/// A request on its way: yields provisional responses and the final one, for INVITE also 2xx of further forks.
+/// Ends without a final response when the connection was lost.
+pub(super) struct ClientTransaction {
+    responses: mpsc::Receiver<Response>,
+}
+
+impl ClientTransaction {
+    /// Sends `request` over `flow`. The stack retransmits, times out (as a local 408) and acknowledges.
+    pub fn start(stack: &EndpointInnerRef, flow: &Flow, request: Request) -> Self {
+        let (sender, responses) = mpsc::channel(RESPONSES_WAITING_MAX);
+        let stack = stack.clone();
+        let flow = flow.clone();
+        tokio::spawn(async move {
+            if let Err(error) = run(stack, flow, request, sender).await {
+                tracing::debug!(error = %error, "SIP request was not sent");
+            }
+        });
+        Self { responses }
+    }
+
+    /// The next response; `None` when nothing more will come.
+    pub async fn next(&mut self) -> Option<Response> {
+        self.responses.recv().await
+    }
+
+    /// The final response of a request other than INVITE.
+    pub async fn finish(mut self) -> Option<Response> {
+        while let Some(response) = self.next().await {
+            if response.status_code.code() >= 200 {
+                return Some(response);
+            }
+        }
+        None
+    }
+}
+
+async fn run(
+    stack: EndpointInnerRef,
+    flow: Flow,
+    request: Request,
+    responses: mpsc::Sender<Response>,
+) -> rsipstack::Result<()> {
+    let key = TransactionKey::from_request(&request, TransactionRole::Client)?;
+    let is_invite = request.method == Method::Invite;
+    let mut transaction = Transaction::new_client(key, request, stack, Some(flow.connection.clone()));
+    transaction.destination = Some(flow.destination.clone());
+    transaction.send().await?;
+    let mut answered: Vec<String> = Vec::new();
+    loop {
+        let message = tokio::select! {
+            message = transaction.receive() => message,
+            () = flow.closed(), if answered.is_empty() => return Ok(()),
+        };
+        let Some(message) = message else { return Ok(()) };
+        let SipMessage::Response(response) = message else { continue };
+        match response.status_code.code() {
+            ..200 => {
+                // Provisionals in excess of what the call takes in are of no use to it.
+                let _ = responses.try_send(response);
+            }
+            200..300 if is_invite => {
+                // A retransmitted 2xx was acknowledged again by the stack; only new dialogs concern the call.
+                let tag = to_tag(&response).unwrap_or_default();
+                if answered.contains(&tag) || answered.len() >= FORKS_MAX {
+                    continue;
+                }
+                answered.push(tag);
+                let _ = responses.send(response).await;
+            }
+            _ => {
+                answered.push(String::new());
+                let _ = responses.send(response).await;
+            }
+        }
+    }
+}
+
+/// A response to a request of the peer's.
+#[derive(Debug, Default)]
+pub(super) struct Reply {
+    pub status: u16,
+    pub headers: Vec<Header>,
+    /// A session description.
+    pub sdp: Option<String>,
+}
+
+impl Reply {
+    pub fn new(status: u16) -> Self {
+        Self { status, ..Self::default() }
+    }
+
+    pub fn with(mut self, header: Header) -> Self {
+        self.headers.push(header);
+        self
+    }
+
+    pub fn with_sdp(mut self, sdp: String) -> Self {
+        self.sdp = Some(sdp);
+        self
+    }
+}
+
+/// What came after a reply to an INVITE.
+#[derive(Debug)]
+pub(super) enum Acknowledged {
+    /// The ACK, with its body if it had one.
+    Ack(String),
+    /// None came in 64*T1 (RFC 3261 §13.3.1.4).
+    Missing,
+}
+
+/// Sends `reply`; the stack repeats it until it is acknowledged or as often as the request is repeated.
+/// For INVITE the result tells of the ACK.
+pub(super) fn respond(mut transaction: Transaction, reply: Reply) -> oneshot::Receiver<Acknowledged> {
+    let (sender, receiver) = oneshot::channel();
+    tokio::spawn(async move {
+        let mut headers = reply.headers;
+        let body = reply.sdp.map(String::into_bytes);
+        if body.is_some() {
+            headers.push(Header::ContentType(ContentType::new(SDP_TYPE)));
+        }
+        let is_invite = transaction.original.method == Method::Invite;
+        let sent = transaction.reply_with(StatusCode::from(reply.status), headers, body).await;
+        if let Err(error) = sent {
+            tracing::debug!(error = %error, "SIP reply was not sent");
+            return;
+        }
+        if !is_invite {
+            return;
+        }
+        while let Some(message) = transaction.receive().await {
+            if let SipMessage::Request(request) = message
+                && request.method == Method::Ack
+            {
+                let body = String::from_utf8_lossy(&request.body).into_owned();
+                let _ = sender.send(Acknowledged::Ack(body));
+                return;
+            }
+        }
+        let _ = sender.send(Acknowledged::Missing);
+    });
+    receiver
+}
+
+/// The To tag of a message: the other end's part of the dialog for a response.
+pub(super) fn to_tag(message: &impl HeadersExt) -> Option<String> {
+    let tag = message.to_header().ok()?.tag().ok()??;
+    Some(tag.value().to_owned())
+}
+
+/// Media type of session descriptions (RFC 4566 §8.1).
+pub(super) const SDP_TYPE: &str = "application/sdp";
+/// Responses that wait for a call's task; beyond it provisional ones are dropped.
+const RESPONSES_WAITING_MAX: usize = 16;
+/// Dialogs that one INVITE may create by forking; the 2xx of further ones are ignored.
+const FORKS_MAX: usize = 8;
