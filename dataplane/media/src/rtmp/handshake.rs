@@ -51,7 +51,7 @@ enum Scheme {
 pub struct ClientHandshake {
     random: SplitMix64,
     received: Received,
-    /// Sent with C1 to compare with S2; `None` in simple mode.
+    /// C2 is written, S2 comes next.
     answered: bool,
 }
 
@@ -97,6 +97,7 @@ impl ClientHandshake {
 pub struct ServerHandshake {
     random: SplitMix64,
     received: Received,
+    /// S0, S1 and S2 are written, C2 comes next.
     answered: bool,
 }
 
@@ -237,7 +238,7 @@ const VERSION: u8 = 3;
 const DIGEST_LEN: usize = 32;
 /// What ffmpeg and Flash Player put there: any value from 9.0.115 on asks for digests.
 const CLIENT_VERSION: u32 = 0x0900_7c02;
-/// Flash Media Server 4.5.1, as nginx-rtmp has it close by.
+/// Flash Media Server 4.5; ffmpeg asks for a digest from 3 on.
 const SERVER_VERSION: u32 = 0x0405_0001;
 const CLIENT_KEY: &[u8; 62] = b"Genuine Adobe Flash Player 001\
     \xf0\xee\xc2\x4a\x80\x68\xbe\xe8\x2e\x00\xd0\xd1\x02\x9e\x7e\x57\

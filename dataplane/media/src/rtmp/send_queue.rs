@@ -1,0 +1,263 @@
+//! Messages that wait for one target: a flat list of segments with a record per message.
+//! Takes: messages, changes of the tracks. Gives: them in order, segment by segment.
+//! Leaves out: chunks, and when something is sent.
+//!
+//! Bounds: [`SEND_QUEUE_BYTES_MAX`], [`SEND_QUEUE_SLICES_MAX`], [`SEND_QUEUE_MS_MAX`]. A picture that does not fit is
+//! dropped, and all that follow up to the next IDR picture. An IDR picture that does not fit throws out the pictures
+//! that wait. Audio that does not fit throws out pictures first, then the oldest audio. No allocation once warm.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use sipcast_contract::Timestamp;
+use sipcast_contract::limits::{SEND_QUEUE_BYTES_MAX, SEND_QUEUE_MS_MAX, SEND_QUEUE_SLICES_MAX};
+use sipcast_pool::Segment;
+
+use super::target::Tracks;
+use crate::message::{Message, MessageKind};
+
+/// The queue of one target.
+#[derive(Debug, Default)]
+pub struct SendQueue {
+    /// Segments of the open message, then those of `records` in order.
+    segments: VecDeque<Segment>,
+    records: VecDeque<Record>,
+    /// Segments left of the message that [`SendQueue::begin_next`] gave.
+    open: usize,
+    /// Bytes of `records`.
+    bytes: usize,
+    /// Pictures are dropped until an IDR picture comes.
+    waits_for_idr: bool,
+    pictures_dropped: u64,
+    audio_dropped: u64,
+}
+
+/// One entry of the queue.
+#[derive(Debug)]
+enum Record {
+    /// The messages behind it belong to these tracks.
+    Tracks(Rc<Tracks>),
+    Message(QueuedMessage),
+}
+
+/// A message without its segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueuedMessage {
+    /// What it carries.
+    pub kind: MessageKind,
+    /// Media time in ms; wraps at 2^32.
+    pub timestamp_ms: u32,
+    /// Bytes of its body.
+    pub bytes: usize,
+    /// When its last datagram arrived.
+    pub arrival: Timestamp,
+    /// Segments of its body.
+    pub segments: usize,
+}
+
+/// What comes next out of the queue.
+#[derive(Debug)]
+pub enum Next {
+    /// New tracks: send what changed before the next message.
+    Tracks(Rc<Tracks>),
+    /// A message; its segments come from [`SendQueue::next_segment`].
+    Message(QueuedMessage),
+}
+
+impl SendQueue {
+    /// Queues new tracks.
+    pub fn push_tracks(&mut self, tracks: Rc<Tracks>) {
+        // Of tracks without a message between them only the last count.
+        if let Some(Record::Tracks(last)) = self.records.back_mut() {
+            *last = tracks;
+        } else {
+            self.records.push_back(Record::Tracks(tracks));
+        }
+    }
+
+    /// Queues a message, or drops it or others as the bounds want. Empty messages are passed over.
+    pub fn push(&mut self, message: &Message<'_>) {
+        let bytes = message.body.iter().map(|segment| segment.len()).sum();
+        if bytes == 0 {
+            return;
+        }
+        let segments = message.body.iter().filter(|segment| !segment.is_empty()).count();
+        let Message { kind, timestamp_ms, arrival, .. } = *message;
+        let queued = QueuedMessage { kind, timestamp_ms, bytes, arrival, segments };
+        if !self.make_room(&queued) {
+            return;
+        }
+        self.segments.extend(message.body.iter().filter(|segment| !segment.is_empty()).cloned());
+        self.records.push_back(Record::Message(queued));
+        self.bytes += bytes;
+        if kind == MessageKind::IdrPicture {
+            self.waits_for_idr = false;
+        }
+    }
+
+    /// The next entry. For a message: take all of [`SendQueue::next_segment`] before the next call.
+    pub fn begin_next(&mut self) -> Option<Next> {
+        debug_assert_eq!(self.open, 0, "the open message comes first");
+        Some(match self.records.pop_front()? {
+            Record::Tracks(tracks) => Next::Tracks(tracks),
+            Record::Message(message) => {
+                self.bytes -= message.bytes;
+                self.open = message.segments;
+                Next::Message(message)
+            }
+        })
+    }
+
+    /// The next segment of the message that was begun.
+    pub fn next_segment(&mut self) -> Option<Segment> {
+        self.open = self.open.checked_sub(1)?;
+        self.segments.pop_front()
+    }
+
+    /// Segments of the next message; 0 when tracks or nothing come next.
+    pub fn next_segments(&self) -> usize {
+        match self.records.front() {
+            Some(Record::Message(message)) => message.segments,
+            _ => 0,
+        }
+    }
+
+    /// Whether no entry waits; a message that was begun does not count.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Media time from the oldest to the newest message, in ms.
+    pub fn queued_ms(&self) -> u32 {
+        let newest = self.messages().next_back();
+        newest.map_or(0, |newest| self.ms_until(newest.timestamp_ms))
+    }
+
+    /// Whether pictures are dropped until an IDR picture comes, and there would be room for one.
+    pub fn wants_idr(&self) -> bool {
+        self.waits_for_idr
+            && self.bytes < SEND_QUEUE_BYTES_MAX / 2
+            && self.queued_ms() < SEND_QUEUE_MS_MAX / 2
+    }
+
+    /// Pictures and audio frames dropped so far because the bounds were reached.
+    pub const fn dropped(&self) -> (u64, u64) {
+        (self.pictures_dropped, self.audio_dropped)
+    }
+
+    /// Empties the queue, for a new connection; the counts stay.
+    pub fn clear(&mut self) {
+        self.segments.clear();
+        self.records.clear();
+        self.open = 0;
+        self.bytes = 0;
+        self.waits_for_idr = false;
+    }
+
+    /// Whether `message` may be queued; drops others, or counts it as dropped.
+    fn make_room(&mut self, message: &QueuedMessage) -> bool {
+        match message.kind {
+            MessageKind::Picture if self.waits_for_idr || !self.has_room(message) => {
+                self.pictures_dropped += 1;
+                self.waits_for_idr = true;
+                false
+            }
+            MessageKind::Picture => true,
+            MessageKind::IdrPicture => {
+                if !self.has_room(message) {
+                    self.drop_pictures();
+                }
+                let has_room = self.has_room(message);
+                if !has_room {
+                    self.pictures_dropped += 1;
+                    self.waits_for_idr = true;
+                }
+                has_room
+            }
+            MessageKind::Audio => {
+                if !self.has_room(message) {
+                    self.drop_pictures();
+                }
+                while !self.has_room(message) && self.drop_oldest_audio() {}
+                let has_room = self.has_room(message);
+                self.audio_dropped += u64::from(!has_room);
+                has_room
+            }
+        }
+    }
+
+    fn has_room(&self, message: &QueuedMessage) -> bool {
+        self.bytes + message.bytes <= SEND_QUEUE_BYTES_MAX
+            && self.segments.len() + message.segments <= SEND_QUEUE_SLICES_MAX
+            && self.ms_until(message.timestamp_ms) <= SEND_QUEUE_MS_MAX
+    }
+
+    fn messages(&self) -> impl DoubleEndedIterator<Item = &QueuedMessage> {
+        self.records.iter().filter_map(|record| match record {
+            Record::Message(message) => Some(message),
+            Record::Tracks(_) => None,
+        })
+    }
+
+    /// Media time from the oldest message to `timestamp_ms`; 0 when it lies before.
+    fn ms_until(&self, timestamp_ms: u32) -> u32 {
+        let oldest = self.messages().next().map_or(timestamp_ms, |oldest| oldest.timestamp_ms);
+        let ms = timestamp_ms.wrapping_sub(oldest);
+        if ms < 1 << 31 { ms } else { 0 }
+    }
+
+    /// Drops all pictures that are not begun; the next one must be an IDR picture.
+    fn drop_pictures(&mut self) {
+        let before = self.pictures_dropped;
+        self.retain(|queue, message| {
+            let is_audio = message.kind == MessageKind::Audio;
+            queue.pictures_dropped += u64::from(!is_audio);
+            is_audio
+        });
+        self.waits_for_idr |= self.pictures_dropped > before;
+    }
+
+    /// Drops the oldest audio frame that is not begun; `false` when there is none.
+    fn drop_oldest_audio(&mut self) -> bool {
+        let before = self.audio_dropped;
+        self.retain(|queue, message| {
+            let drops = queue.audio_dropped == before && message.kind == MessageKind::Audio;
+            queue.audio_dropped += u64::from(drops);
+            !drops
+        });
+        self.audio_dropped > before
+    }
+
+    /// Turns the queue once around and leaves out what `keeps` does not want: order and memory stay.
+    fn retain(&mut self, mut keeps: impl FnMut(&mut Self, &QueuedMessage) -> bool) {
+        self.segments.rotate_left(self.open);
+        for _ in 0..self.records.len() {
+            match self.records.pop_front() {
+                Some(Record::Message(message)) if keeps(self, &message) => {
+                    self.segments.rotate_left(message.segments);
+                    self.records.push_back(Record::Message(message));
+                }
+                Some(Record::Message(message)) => {
+                    self.segments.drain(..message.segments);
+                    self.bytes -= message.bytes;
+                }
+                Some(Record::Tracks(tracks)) => self.records.push_back(Record::Tracks(tracks)),
+                None => {}
+            }
+        }
+        let mut last_was_tracks = false;
+        for _ in 0..self.records.len() {
+            // From the back, so that of tracks in a row the last stay.
+            if let Some(record) = self.records.pop_back() {
+                let is_tracks = matches!(record, Record::Tracks(_));
+                if !(is_tracks && last_was_tracks) {
+                    self.records.push_front(record);
+                }
+                last_was_tracks = is_tracks;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

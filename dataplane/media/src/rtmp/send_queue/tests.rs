@@ -1,0 +1,192 @@
+use super::*;
+use crate::rtmp::random::SplitMix64;
+use sipcast_pool::Pool;
+
+/// A message of `segments` segments of `len` bytes, all of one slot.
+fn body(pool: &Pool, segments: usize, len: usize) -> Vec<Segment> {
+    let whole = pool.claim().expect("free").freeze(0..len);
+    vec![whole; segments]
+}
+
+fn push(queue: &mut SendQueue, kind: MessageKind, timestamp_ms: u32, body: &[Segment]) {
+    queue.push(&Message { kind, timestamp_ms, body, arrival: Timestamp::ZERO });
+}
+
+/// Takes everything out: kinds and times, `None` for tracks.
+fn drain(queue: &mut SendQueue) -> Vec<Option<(MessageKind, u32)>> {
+    let mut out = Vec::new();
+    while let Some(next) = queue.begin_next() {
+        match next {
+            Next::Tracks(_) => out.push(None),
+            Next::Message(message) => {
+                let bytes: usize = std::iter::from_fn(|| queue.next_segment()).map(|s| s.len()).sum();
+                assert_eq!(bytes, message.bytes);
+                out.push(Some((message.kind, message.timestamp_ms)));
+            }
+        }
+    }
+    assert!(queue.segments.is_empty() && queue.bytes == 0);
+    out
+}
+
+use MessageKind::{Audio, IdrPicture, Picture};
+
+#[test]
+fn bytes_at_the_limit_fit_and_one_more_does_not() {
+    let pool = Pool::new(8, 65_535);
+    let big = body(&pool, 32, 32_768);
+    let mut queue = SendQueue::default();
+    push(&mut queue, IdrPicture, 0, &big);
+    push(&mut queue, Picture, 1, &big);
+    assert_eq!((queue.bytes, queue.dropped()), (SEND_QUEUE_BYTES_MAX, (0, 0)));
+    let one = body(&pool, 1, 1);
+    push(&mut queue, Picture, 2, &one);
+    assert_eq!(queue.dropped(), (1, 0));
+    assert!(!queue.wants_idr(), "there is no room for one");
+    drop((big, one));
+    assert_eq!(drain(&mut queue), [Some((IdrPicture, 0)), Some((Picture, 1))]);
+    assert!(queue.wants_idr());
+    assert_eq!(pool.held(), 0);
+}
+
+#[test]
+fn slices_at_the_limit_fit_and_one_more_does_not() {
+    let pool = Pool::new(8, 16);
+    let one = body(&pool, 1, 1);
+    let mut queue = SendQueue::default();
+    push(&mut queue, IdrPicture, 0, &body(&pool, SEND_QUEUE_SLICES_MAX - 1, 1));
+    push(&mut queue, Picture, 1, &one);
+    assert_eq!(queue.dropped(), (0, 0));
+    push(&mut queue, Picture, 2, &one);
+    assert_eq!(queue.dropped(), (1, 0));
+    queue.clear();
+    drop(one);
+    assert_eq!(pool.held(), 0);
+}
+
+#[test]
+fn media_time_at_the_limit_fits_and_one_more_does_not() {
+    let pool = Pool::new(8, 16);
+    let one = body(&pool, 1, 1);
+    for begin in [0, u32::MAX - 100] {
+        let mut queue = SendQueue::default();
+        push(&mut queue, IdrPicture, begin, &one);
+        push(&mut queue, Picture, begin.wrapping_add(SEND_QUEUE_MS_MAX), &one);
+        assert_eq!((queue.dropped(), queue.queued_ms()), ((0, 0), SEND_QUEUE_MS_MAX));
+        push(&mut queue, Picture, begin.wrapping_add(SEND_QUEUE_MS_MAX + 1), &one);
+        assert_eq!(queue.dropped(), (1, 0));
+    }
+}
+
+#[test]
+fn after_a_dropped_picture_only_an_idr_picture_goes_on() {
+    let pool = Pool::new(8, 16);
+    let one = body(&pool, 1, 1);
+    let mut queue = SendQueue::default();
+    push(&mut queue, IdrPicture, 0, &one);
+    push(&mut queue, Picture, 6000, &one);
+    drain(&mut queue);
+    push(&mut queue, Picture, 6030, &one);
+    push(&mut queue, Audio, 6031, &one);
+    push(&mut queue, IdrPicture, 6060, &one);
+    push(&mut queue, Picture, 6090, &one);
+    assert_eq!(drain(&mut queue), [Some((Audio, 6031)), Some((IdrPicture, 6060)), Some((Picture, 6090))]);
+    assert_eq!(queue.dropped(), (2, 0));
+}
+
+#[test]
+fn an_idr_picture_takes_the_place_of_waiting_pictures_but_not_of_audio_or_the_open_message() {
+    let pool = Pool::new(8, 65_535);
+    let half = body(&pool, 16, 65_535);
+    let one = body(&pool, 1, 1);
+    let mut queue = SendQueue::default();
+    push(&mut queue, IdrPicture, 0, &one);
+    push(&mut queue, Audio, 1, &one);
+    queue.push_tracks(Rc::default());
+    push(&mut queue, Picture, 2, &half);
+    push(&mut queue, Audio, 3, &one);
+    push(&mut queue, Picture, 4, &half);
+    assert!(matches!(queue.begin_next(), Some(Next::Message(message)) if message.kind == IdrPicture));
+    push(&mut queue, IdrPicture, 5, &half);
+    assert_eq!(queue.dropped(), (2, 0));
+    assert!(queue.next_segment().is_some() && queue.next_segment().is_none());
+    let left = drain(&mut queue);
+    assert_eq!(left, [Some((Audio, 1)), None, Some((Audio, 3)), Some((IdrPicture, 5))]);
+}
+
+#[test]
+fn audio_throws_out_pictures_first_and_then_the_oldest_audio() {
+    let pool = Pool::new(8, 16);
+    let one = body(&pool, 1, 1);
+    let mut queue = SendQueue::default();
+    push(&mut queue, IdrPicture, 0, &one);
+    push(&mut queue, Audio, 10, &one);
+    push(&mut queue, Audio, 30, &one);
+    push(&mut queue, Audio, 5010, &one);
+    assert_eq!(queue.dropped(), (1, 0));
+    assert!(queue.waits_for_idr);
+    push(&mut queue, Audio, 5020, &one);
+    assert_eq!(queue.dropped(), (1, 1));
+    assert_eq!(drain(&mut queue), [30, 5010, 5020].map(|ms| Some((Audio, ms))));
+}
+
+#[test]
+fn of_tracks_in_a_row_the_last_count() {
+    let pool = Pool::new(8, 16);
+    let one = body(&pool, 1, 1);
+    let mut queue = SendQueue::default();
+    for ms in 0..100 {
+        queue.push_tracks(Rc::default());
+        queue.push_tracks(Rc::new(Tracks { width: 5, ..Tracks::default() }));
+        push(&mut queue, if ms == 0 { IdrPicture } else { Picture }, ms, &one);
+    }
+    push(&mut queue, Audio, 6000, &one);
+    assert_eq!(queue.records.len(), 2);
+    assert!(matches!(queue.begin_next(), Some(Next::Tracks(tracks)) if tracks.width == 5));
+}
+
+#[test]
+fn empty_messages_and_segments_are_passed_over() {
+    let pool = Pool::new(8, 16);
+    let mut queue = SendQueue::default();
+    push(&mut queue, Audio, 0, &[]);
+    push(&mut queue, Audio, 0, &body(&pool, 3, 0));
+    assert!(queue.is_empty());
+}
+
+#[test]
+fn random_use_stays_inside_the_bounds_and_keeps_references_whole() {
+    for seed in 0..40 {
+        let mut random = SplitMix64::new(seed);
+        let pool = Pool::new(64, 2048);
+        let mut queue = SendQueue::default();
+        let sizes = [body(&pool, 1, 100), body(&pool, 30, 1200), body(&pool, 500, 2000)];
+        // Pictures are numbered by their arrival: one that is no IDR picture needs the one before it.
+        let (mut timestamp_ms, mut pushed, mut shown) = (u32::MAX - 3000, 0, 0);
+        for _ in 0..2000 {
+            timestamp_ms = timestamp_ms.wrapping_add(random.below(40) as u32);
+            let kind = [Audio, Audio, Picture, Picture, Picture, IdrPicture][random.below(6) as usize];
+            pushed += u64::from(kind != Audio);
+            let body = &sizes[random.below(3) as usize];
+            queue.push(&Message { kind, timestamp_ms, body, arrival: Timestamp::from_nanos(pushed) });
+            assert!(queue.bytes <= SEND_QUEUE_BYTES_MAX && queue.segments.len() <= SEND_QUEUE_SLICES_MAX);
+            assert!(queue.queued_ms() <= SEND_QUEUE_MS_MAX);
+            for _ in 0..random.below(3) {
+                let Some(Next::Message(message)) = queue.begin_next() else { break };
+                let number = message.arrival.as_nanos();
+                match message.kind {
+                    IdrPicture => shown = number,
+                    Picture => {
+                        assert_eq!(number, shown + 1, "seed {seed}: a picture without its reference");
+                        shown = number;
+                    }
+                    Audio => {}
+                }
+                while queue.next_segment().is_some() {}
+            }
+        }
+        assert!(queue.dropped().0 > 0 && shown > 0);
+        drop((queue, sizes));
+        assert_eq!(pool.held(), 0, "seed {seed}");
+    }
+}

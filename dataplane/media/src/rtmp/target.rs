@@ -1,0 +1,632 @@
+//! One RTMP target of a broadcast: connection attempts, publisher, queue, chunks.
+//! Takes: messages and tracks of the pipeline, what the driver tells of the connection, time.
+//! Gives: actions, vectored sends, state and figures. Leaves out: sockets, other targets, what is muted.
+//!
+//! Rule of use: after each `handle_*`, `push`, `set_*` or `stop`, poll actions until `None`, and call
+//! [`Target::fill_send`] when no send is in flight. After [`TargetAction::Disconnect`] the driver closes the
+//! connection (or gives up connecting) and need not report it.
+//!
+//! | link       | connected | failed, lost | publish accepted | stop      | time is over            |
+//! |------------|-----------|--------------|------------------|-----------|-------------------------|
+//! | Waiting    | -         | -            | -                | Down      | Connecting              |
+//! | Connecting | Up        | Waiting      | -                | Down      | Waiting (Unreachable)   |
+//! | Up         | -         | Waiting      | Up, Publishing   | Closing¹  | Waiting (TimedOut)      |
+//! | Closing    | -         | Down         | -                | -         | Down                    |
+//!
+//! ¹ Down when nothing is published yet. Closing sends what is queued, then FCUnpublish and deleteStream.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sipcast_contract::limits::IOVECS_MAX;
+use sipcast_contract::report::TargetFault;
+use sipcast_contract::statistics::TargetStatistics;
+use sipcast_contract::{RtmpTarget, TargetState, Timestamp};
+use sipcast_pool::Arena;
+
+use super::back_off::BackOff;
+use super::chunker::{Chunker, Exhausted, MessageHeader};
+use super::message_type;
+use super::publisher::{PHASE_TIMEOUT, Publisher};
+use super::random::SplitMix64;
+use super::send_queue::{Next, QueuedMessage, SendQueue};
+use crate::flv::metadata::{AudioMetadata, Metadata, VideoMetadata, write_set_data_frame};
+use crate::flv::{audio, video};
+use crate::message::{Message, MessageKind};
+
+pub use super::chunker::ChunkList;
+
+/// What a broadcast publishes: headers for servers and players.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tracks {
+    /// AVCDecoderConfigurationRecord; pictures are held back without it.
+    pub avc_config: Option<Bytes>,
+    /// AudioSpecificConfig; audio is held back without it.
+    pub audio_config: Option<Bytes>,
+    /// Pixels, 0 when unknown.
+    pub width: u16,
+    /// Pixels, 0 when unknown.
+    pub height: u16,
+    /// Pictures per second, 0 when unknown.
+    pub frame_rate: f64,
+    /// Hz.
+    pub audio_sample_rate_hz: u32,
+    /// 1 or 2.
+    pub audio_channels: u8,
+    /// Bits per second.
+    pub audio_bit_rate_bps: u32,
+    /// Whether pictures are published; then audio waits for the first IDR picture, for a while.
+    pub has_video: bool,
+    /// Whether audio is published.
+    pub has_audio: bool,
+}
+
+/// What the target wants the driver to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetAction {
+    /// Open a TCP connection.
+    Connect(SocketAddr),
+    /// Close the connection, or give up opening it.
+    Disconnect,
+    /// The state is another now.
+    StateChanged(TargetState),
+    /// An IDR picture is needed to go on.
+    RequestKeyframe,
+}
+
+/// One target.
+pub struct Target {
+    spec: RtmpTarget,
+    random: SplitMix64,
+    link: Link,
+    state: TargetState,
+    back_off: BackOff,
+    attempts: usize,
+    muted: bool,
+    tracks: Option<Rc<Tracks>>,
+    /// Whether `tracks` stands in the queue, on this connection.
+    tracks_queued: bool,
+    gate: Gate,
+    queue: SendQueue,
+    chunker: Chunker,
+    /// Taken out of the queue: waits to be begun, or is begun.
+    message: Option<QueuedMessage>,
+    /// Tracks to send before the next message.
+    tracks_due: Option<Rc<Tracks>>,
+    sent: SentHeaders,
+    /// Bytes that go before the next message; those before `wire_sent` are gone.
+    wire: Vec<u8>,
+    wire_sent: usize,
+    sending: Option<Sending>,
+    keyframe_requested: bool,
+    actions: VecDeque<TargetAction>,
+    statistics: TargetStatistics,
+}
+
+/// State of the connection.
+#[derive(Debug)]
+enum Link {
+    Waiting { until: Timestamp },
+    Connecting { until: Timestamp },
+    Up(Box<Publisher>),
+    Closing { publisher: Box<Publisher>, until: Timestamp, has_unpublished: bool },
+    Down,
+}
+
+/// Which messages may be queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gate {
+    /// Nothing: not publishing.
+    Shut,
+    /// An IDR picture; audio from that time on too.
+    AwaitsIdr { audio_from: Timestamp },
+    /// An IDR picture, and audio.
+    AudioOnly,
+    /// Everything.
+    Open,
+}
+
+/// Headers that the server has, on this connection.
+#[derive(Debug, Default)]
+struct SentHeaders {
+    metadata: Vec<u8>,
+    avc_config: Option<Bytes>,
+    audio_config: Option<Bytes>,
+}
+
+/// The send in flight.
+#[derive(Clone, Copy, Debug)]
+struct Sending {
+    until: Timestamp,
+    pictures: u64,
+}
+
+impl Target {
+    /// Begins to connect; `seed` makes handshake filler and back-off jitter.
+    pub fn new(spec: RtmpTarget, seed: u64, now: Timestamp) -> Self {
+        let mut random = SplitMix64::new(seed);
+        let mut target = Self {
+            muted: spec.muted,
+            spec,
+            link: Link::Waiting { until: now },
+            state: TargetState::Connecting,
+            back_off: BackOff::new(random.next_u64()),
+            random,
+            attempts: 0,
+            tracks: None,
+            tracks_queued: false,
+            gate: Gate::Shut,
+            queue: SendQueue::default(),
+            chunker: Chunker::announced(),
+            message: None,
+            tracks_due: None,
+            sent: SentHeaders::default(),
+            wire: Vec::new(),
+            wire_sent: 0,
+            sending: None,
+            keyframe_requested: false,
+            actions: VecDeque::new(),
+            statistics: TargetStatistics::default(),
+        };
+        target.connect(now);
+        target
+    }
+
+    /// What is published from now on. Headers are sent before the next message, and only those that changed.
+    pub fn set_tracks(&mut self, tracks: &Rc<Tracks>, _now: Timestamp) {
+        self.tracks = Some(tracks.clone());
+        self.tracks_queued = false;
+        self.request_keyframe();
+    }
+
+    /// Queues a message by clones of its segments; passed over while not publishing. See [`SendQueue`] for what is
+    /// dropped when the target is slow.
+    pub fn push(&mut self, message: &Message<'_>) {
+        let Some(tracks) = &self.tracks else { return };
+        match message.kind {
+            MessageKind::Audio => {
+                let waits_for_picture = matches!(self.gate, Gate::AwaitsIdr { .. }) && tracks.has_video;
+                if self.gate == Gate::Shut || waits_for_picture || tracks.audio_config.is_none() {
+                    return;
+                }
+            }
+            MessageKind::Picture if self.gate != Gate::Open => return,
+            MessageKind::Picture | MessageKind::IdrPicture => {
+                if self.gate == Gate::Shut || tracks.avc_config.is_none() {
+                    return;
+                }
+                self.gate = Gate::Open;
+            }
+        }
+        if !self.tracks_queued {
+            self.queue.push_tracks(tracks.clone());
+            self.tracks_queued = true;
+        }
+        self.queue.push(message);
+        self.request_keyframe();
+    }
+
+    /// Addresses of a fresh look-up, for the next attempts. An empty list is passed over.
+    pub fn set_addresses(&mut self, addresses: Vec<SocketAddr>, _now: Timestamp) {
+        if !addresses.is_empty() && addresses != self.spec.addresses {
+            self.spec.addresses = addresses;
+            self.attempts = 0;
+        }
+    }
+
+    /// Whether audio is to be silence; the pipeline obeys it.
+    pub fn set_muted(&mut self, muted: bool) {
+        self.muted = muted;
+    }
+
+    /// Whether audio is to be silence.
+    pub const fn muted(&self) -> bool {
+        self.muted
+    }
+
+    /// Unpublishes and disconnects; [`TargetState::Ended`] follows within 2 s.
+    pub fn stop(&mut self, now: Timestamp) {
+        match std::mem::replace(&mut self.link, Link::Down) {
+            Link::Up(publisher) if publisher.publishing().is_some() => {
+                self.gate = Gate::Shut;
+                let until = now + CLOSING_TIMEOUT;
+                self.link = Link::Closing { publisher, until, has_unpublished: false };
+            }
+            Link::Up(_) | Link::Connecting { .. } => self.end(true),
+            Link::Waiting { .. } => self.end(false),
+            link @ (Link::Closing { .. } | Link::Down) => self.link = link,
+        }
+    }
+
+    /// The connection asked for stands.
+    pub fn handle_connected(&mut self, now: Timestamp) {
+        if let Link::Connecting { .. } = self.link {
+            let publisher = Publisher::new(&self.spec, self.random.next_u64(), now);
+            self.link = Link::Up(Box::new(publisher));
+        }
+    }
+
+    /// The connection asked for cannot be opened.
+    pub fn handle_connect_failed(&mut self, now: Timestamp) {
+        if let Link::Connecting { .. } = self.link {
+            self.fail(TargetFault::Unreachable, false, now);
+        }
+    }
+
+    /// Takes bytes of the server.
+    pub fn handle_input(&mut self, bytes: &[u8], now: Timestamp) {
+        match &mut self.link {
+            Link::Up(publisher) => match publisher.handle_input(bytes, now) {
+                Ok(()) if publisher.publishing().is_some() && self.gate == Gate::Shut => {
+                    self.begin_publishing(now)
+                }
+                Ok(()) => {}
+                Err(fault) => self.fail(fault, true, now),
+            },
+            Link::Closing { publisher, .. } => {
+                if publisher.handle_input(bytes, now).is_err() {
+                    self.end(true);
+                }
+            }
+            Link::Waiting { .. } | Link::Connecting { .. } | Link::Down => {}
+        }
+    }
+
+    /// The send in flight is complete: the kernel took its `bytes`.
+    pub fn handle_sent(&mut self, bytes: usize, _now: Timestamp) {
+        self.statistics.bytes_sent += bytes as u64;
+        if let Some(sending) = self.sending.take() {
+            self.statistics.access_units += sending.pictures;
+        }
+        if matches!(self.link, Link::Closing { has_unpublished: true, .. }) && !self.wants_send() {
+            self.end(true);
+        }
+    }
+
+    /// The server closed the connection, or it broke.
+    pub fn handle_disconnected(&mut self, now: Timestamp) {
+        match self.link {
+            Link::Up(_) => self.fail(TargetFault::ClosedByServer, false, now),
+            Link::Connecting { .. } => self.fail(TargetFault::Unreachable, false, now),
+            Link::Closing { .. } => self.end(false),
+            Link::Waiting { .. } | Link::Down => {}
+        }
+    }
+
+    /// Does what is due; call when [`Target::next_timeout`] is reached.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        if let Gate::AwaitsIdr { audio_from } = self.gate
+            && audio_from <= now
+        {
+            self.gate = Gate::AudioOnly;
+        }
+        let stalls = self.sending.is_some_and(|sending| sending.until <= now);
+        match &mut self.link {
+            Link::Waiting { until } if *until <= now => {
+                self.set_state(TargetState::Connecting);
+                self.connect(now);
+            }
+            Link::Connecting { until } if *until <= now => self.fail(TargetFault::Unreachable, true, now),
+            Link::Up(_) if stalls => self.fail(TargetFault::TimedOut, true, now),
+            Link::Up(publisher) => {
+                if let Err(fault) = publisher.handle_timeout(now) {
+                    self.fail(fault, true, now);
+                }
+            }
+            Link::Closing { until, .. } if *until <= now => self.end(true),
+            _ => {}
+        }
+    }
+
+    /// When [`Target::handle_timeout`] wants to be called.
+    pub fn next_timeout(&self) -> Option<Timestamp> {
+        let link = match &self.link {
+            Link::Waiting { until } | Link::Connecting { until } | Link::Closing { until, .. } => {
+                Some(*until)
+            }
+            Link::Up(publisher) => publisher.next_timeout(),
+            Link::Down => None,
+        };
+        let gate = match self.gate {
+            Gate::AwaitsIdr { audio_from } => Some(audio_from),
+            _ => None,
+        };
+        let sending = match self.link {
+            Link::Up(_) => self.sending.map(|sending| sending.until),
+            _ => None,
+        };
+        [link, gate, sending].into_iter().flatten().min()
+    }
+
+    /// The next action.
+    pub fn poll_action(&mut self) -> Option<TargetAction> {
+        self.actions.pop_front()
+    }
+
+    /// Gathers the next vectored send into `out`, which is emptied first: at most [`IOVECS_MAX`] segments, nothing
+    /// when there is nothing to send. Not to be called while a send is in flight.
+    pub fn fill_send(&mut self, arena: &mut Arena, out: &mut ChunkList, now: Timestamp) {
+        out.clear();
+        if self.sending.is_some() {
+            return;
+        }
+        let mut pictures = 0;
+        // An exhausted pool ends the gathering; what is left goes with a later send.
+        let _ = self.gather(arena, out, &mut pictures);
+        if !out.is_empty() {
+            self.sending = Some(Sending { until: now + SEND_TIMEOUT, pictures });
+        }
+        self.request_keyframe();
+    }
+
+    /// Whether [`Target::fill_send`] would give something.
+    pub fn wants_send(&self) -> bool {
+        let (publisher, has_goodbye) = match &self.link {
+            Link::Up(publisher) => (publisher, false),
+            Link::Closing { publisher, has_unpublished, .. } => (publisher, !has_unpublished),
+            Link::Waiting { .. } | Link::Connecting { .. } | Link::Down => return false,
+        };
+        has_goodbye
+            || publisher.has_output()
+            || self.wire_sent < self.wire.len()
+            || self.message.is_some()
+            || !self.queue.is_empty()
+    }
+
+    /// Its state.
+    pub const fn state(&self) -> TargetState {
+        self.state
+    }
+
+    /// Its figures.
+    pub fn statistics(&self) -> TargetStatistics {
+        let (access_units_dropped, audio_frames_dropped) = self.queue.dropped();
+        TargetStatistics {
+            state: self.state,
+            access_units_dropped,
+            audio_frames_dropped,
+            queue_ms: self.queue.queued_ms(),
+            ..self.statistics
+        }
+    }
+
+    /// Whether it can do nothing with pictures until an IDR picture comes.
+    pub fn wants_keyframe(&self) -> bool {
+        let has_video = self.tracks.as_ref().is_none_or(|tracks| tracks.has_video);
+        let awaits_idr = matches!(self.gate, Gate::AwaitsIdr { .. } | Gate::AudioOnly);
+        has_video && self.gate != Gate::Shut && (awaits_idr || self.queue.wants_idr())
+    }
+
+    fn connect(&mut self, now: Timestamp) {
+        let count = self.spec.addresses.len();
+        let Some(&address) = self.spec.addresses.get(self.attempts % count.max(1)) else {
+            return self.fail(TargetFault::Unreachable, false, now);
+        };
+        self.attempts = self.attempts.wrapping_add(1);
+        self.link = Link::Connecting { until: now + PHASE_TIMEOUT };
+        self.actions.push_back(TargetAction::Connect(address));
+    }
+
+    fn begin_publishing(&mut self, now: Timestamp) {
+        self.gate = Gate::AwaitsIdr { audio_from: now + PICTURE_WAIT };
+        self.back_off.handle_published(now);
+        self.set_state(TargetState::Publishing);
+        self.request_keyframe();
+    }
+
+    /// The connection is gone or must go; the next attempt follows after a pause.
+    fn fail(&mut self, fault: TargetFault, disconnects: bool, now: Timestamp) {
+        self.reset(disconnects);
+        self.statistics.reconnects += 1;
+        let pause = self.back_off.handle_failure(now);
+        self.link = Link::Waiting { until: now + pause };
+        self.set_state(TargetState::Reconnecting(fault));
+    }
+
+    fn end(&mut self, disconnects: bool) {
+        self.reset(disconnects);
+        self.link = Link::Down;
+        self.set_state(TargetState::Ended(None));
+    }
+
+    /// Forgets all that belongs to the connection; leases go home.
+    fn reset(&mut self, disconnects: bool) {
+        if disconnects {
+            self.actions.push_back(TargetAction::Disconnect);
+        }
+        self.gate = Gate::Shut;
+        self.queue.clear();
+        self.chunker = Chunker::announced();
+        self.message = None;
+        self.tracks_due = None;
+        self.tracks_queued = false;
+        self.sent = SentHeaders::default();
+        self.wire.clear();
+        self.wire_sent = 0;
+        self.sending = None;
+        self.keyframe_requested = false;
+    }
+
+    fn set_state(&mut self, state: TargetState) {
+        self.state = state;
+        self.actions.push_back(TargetAction::StateChanged(state));
+    }
+
+    /// Asks once each time an IDR picture begins to be needed; whoever repeats it looks at `wants_keyframe`.
+    fn request_keyframe(&mut self) {
+        let wants = self.wants_keyframe();
+        if wants && !self.keyframe_requested {
+            self.actions.push_back(TargetAction::RequestKeyframe);
+        }
+        self.keyframe_requested = wants;
+    }
+
+    /// In order: rest of the open message, answers of the protocol, headers, messages, goodbye.
+    fn gather(
+        &mut self,
+        arena: &mut Arena,
+        out: &mut ChunkList,
+        pictures: &mut u64,
+    ) -> Result<(), Exhausted> {
+        loop {
+            if self.chunker.is_open() {
+                self.chunker.fill(|| self.queue.next_segment(), arena, out)?;
+                if self.chunker.is_open() {
+                    return Ok(());
+                }
+                if let Some(message) = self.message.take()
+                    && message.kind != MessageKind::Audio
+                {
+                    out.arrivals.push(message.arrival);
+                    *pictures += 1;
+                }
+            }
+            let (Link::Up(publisher) | Link::Closing { publisher, .. }) = &mut self.link else {
+                return Ok(());
+            };
+            publisher.take_output(&mut self.wire);
+            let publishing = publisher.publishing();
+            if !self.gather_wire(arena, out)? {
+                return Ok(());
+            }
+            let Some(message_stream) = publishing else { return Ok(()) };
+            if let Some(message) = &self.message {
+                // A message that does not fit whole waits for the next send, unless no send is large enough.
+                let segments = message.segments + 2 * (message.bytes / Chunker::CHUNK_SIZE + 1);
+                let is_full = out.segments.len() + segments > IOVECS_MAX || out.bytes >= SEND_BYTES;
+                if is_full && !out.is_empty() {
+                    return Ok(());
+                }
+                let header = media_header(message.kind, message.timestamp_ms, message_stream);
+                self.chunker.begin(&header, message.bytes);
+                continue;
+            }
+            match self.queue.begin_next() {
+                Some(Next::Tracks(tracks)) => self.tracks_due = Some(tracks),
+                Some(Next::Message(message)) => {
+                    self.message = Some(message);
+                    if let Some(tracks) = self.tracks_due.take() {
+                        self.write_headers(&tracks, message.timestamp_ms, message_stream);
+                    }
+                }
+                None if !self.say_goodbye() => return Ok(()),
+                None => {}
+            }
+        }
+    }
+
+    /// Moves `wire` to `out`; `false`: `out` is full.
+    fn gather_wire(&mut self, arena: &mut Arena, out: &mut ChunkList) -> Result<bool, Exhausted> {
+        while self.wire_sent < self.wire.len() {
+            if out.segments.len() >= IOVECS_MAX {
+                return Ok(false);
+            }
+            let rest = &self.wire[self.wire_sent..];
+            let piece = &rest[..rest.len().min(PIECE_LEN)];
+            out.push(arena.write(piece)?);
+            self.wire_sent += piece.len();
+        }
+        self.wire.clear();
+        self.wire_sent = 0;
+        Ok(true)
+    }
+
+    /// FCUnpublish and deleteStream, once, when closing.
+    fn say_goodbye(&mut self) -> bool {
+        match &mut self.link {
+            Link::Closing { publisher, has_unpublished, .. } if !*has_unpublished => {
+                *has_unpublished = true;
+                publisher.unpublish();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Metadata and sequence headers that the server does not have yet.
+    fn write_headers(&mut self, tracks: &Tracks, timestamp_ms: u32, message_stream: u32) {
+        let mut body = Vec::with_capacity(512);
+        write_set_data_frame(&mut body, &tracks.metadata());
+        if self.sent.metadata != body {
+            let type_id = message_type::DATA_AMF0;
+            let header =
+                MessageHeader { chunk_stream: DATA_CHUNK_STREAM, timestamp_ms, type_id, message_stream };
+            self.chunker.write(&header, &body, &mut self.wire);
+            self.sent.metadata.clone_from(&body);
+        }
+        if let Some(config) = &tracks.avc_config
+            && self.sent.avc_config.as_ref() != Some(config)
+        {
+            body.clear();
+            video::write_sequence_header(&mut body, config);
+            let header = media_header(MessageKind::IdrPicture, timestamp_ms, message_stream);
+            self.chunker.write(&header, &body, &mut self.wire);
+            self.sent.avc_config = Some(config.clone());
+        }
+        if let Some(config) = &tracks.audio_config
+            && self.sent.audio_config.as_ref() != Some(config)
+        {
+            body.clear();
+            audio::write_sequence_header(&mut body, config);
+            let header = media_header(MessageKind::Audio, timestamp_ms, message_stream);
+            self.chunker.write(&header, &body, &mut self.wire);
+            self.sent.audio_config = Some(config.clone());
+        }
+    }
+}
+
+/// Shows where to and the state only: the rest holds the stream name.
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target")
+            .field("url", &self.spec.url)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Tracks {
+    fn metadata(&self) -> Metadata {
+        Metadata {
+            video: self.has_video.then_some(VideoMetadata {
+                width: self.width,
+                height: self.height,
+                frame_rate: self.frame_rate,
+            }),
+            audio: self.has_audio.then_some(AudioMetadata {
+                sample_rate_hz: self.audio_sample_rate_hz,
+                channels: self.audio_channels,
+                bit_rate_bps: self.audio_bit_rate_bps,
+            }),
+        }
+    }
+}
+
+fn media_header(kind: MessageKind, timestamp_ms: u32, message_stream: u32) -> MessageHeader {
+    let (chunk_stream, type_id) = match kind {
+        MessageKind::Audio => (AUDIO_CHUNK_STREAM, message_type::AUDIO),
+        MessageKind::IdrPicture | MessageKind::Picture => (VIDEO_CHUNK_STREAM, message_type::VIDEO),
+    };
+    MessageHeader { chunk_stream, timestamp_ms, type_id, message_stream }
+}
+
+/// How long audio waits for the first IDR picture on a connection.
+const PICTURE_WAIT: Duration = Duration::from_secs(2);
+/// How long one send may be in flight.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the end may take: the rest of the queue and the goodbye.
+const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
+/// No further message is begun in a send of this many bytes: a slow link gets it done within [`SEND_TIMEOUT`].
+const SEND_BYTES: usize = 256 << 10;
+/// Bytes of one piece of `wire`; less than a slot of the pool.
+const PIECE_LEN: usize = 1024;
+const AUDIO_CHUNK_STREAM: u8 = 4;
+const DATA_CHUNK_STREAM: u8 = 5;
+const VIDEO_CHUNK_STREAM: u8 = 6;
+
+#[cfg(test)]
+mod tests;
