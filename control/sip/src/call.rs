@@ -993,4 +993,26 @@ mod tests {
         assert_eq!(request(&mut call, "INVITE", &headers, &hold), ["answer 422"]);
         assert!(!call.held && !call.negotiation.offer_pending());
     }
+
+    #[test]
+    fn mutated_answers_and_offers_never_panic() {
+        crate::mutation::for_each(ANSWER.as_bytes(), 1_000, |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            let headers =
+                [("Contact", &*text), ("To", &*text), ("Session-Expires", &*text), ("Allow", &*text)];
+            let mut call = started();
+            for status in [183, 302, 422, 200] {
+                call.handle_response(
+                    &Response { status, phrase: &text, headers: &headers, body: bytes },
+                    at(1),
+                );
+            }
+            let mut call = established(&[]);
+            for method in ["INVITE", "UPDATE", "INFO"] {
+                call.handle_request(&PeerRequest { id: 1, method, headers: &headers, body: bytes }, at(2));
+            }
+            call.handle_ack(bytes);
+            call.handle_timeout(at(100_000));
+        });
+    }
 }

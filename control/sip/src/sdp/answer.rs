@@ -1,5 +1,5 @@
 //! Reading the peer's answer, and answering its offer (RFC 3264 §6-§8).
-//! Takes: a [`RemoteDescription`], the negotiation so far. Gives: [`Agreement`]s and our answer.
+//! Takes: a `RemoteDescription`, the negotiation so far. Gives: [`Agreement`]s and our answer.
 //! Leaves out: text and versions (`sdp`).
 
 use sdp_types::Session;

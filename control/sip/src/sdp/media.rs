@@ -1,5 +1,5 @@
 //! The peer's session description, read into types that cannot be wrong.
-//! Takes: bytes as peers send them. Gives: one [`RemoteMedia`] per `m=` line, in order.
+//! Takes: bytes as peers send them. Gives: one `RemoteMedia` per `m=` line, in order.
 //! Leaves out: what we make of it (`answer`). Lenient: a line that cannot be read is left out, and only what
 //! offer/answer needs is read; an `m=` line is never lost, because its place must be answered (RFC 3264 §6).
 
