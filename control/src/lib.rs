@@ -1,1 +1,175 @@
-//! sipcast's control plane: REST, SIP and the use-cases between them
+//! sipcast's control plane: REST, SIP and the use-cases between them.
+//! Takes: HTTP requests, SIP events, reports of the shards. Gives: commands to the shards, SIP requests, JSON, the
+//! page. Leaves out: media packets, which it never sees, and listening sockets for HTTP (the process).
+#![forbid(unsafe_code)]
+
+mod broadcast;
+mod course;
+pub mod dialer;
+mod push;
+mod registry;
+mod reports;
+pub mod resolve;
+mod rest;
+pub mod sip_endpoint;
+pub mod statistics;
+pub mod stream_name;
+
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use axum::http::HeaderValue;
+use crossbeam::channel::Receiver;
+use sipcast_contract::{CommandSender, MediaOptions, Report, Secret};
+
+pub use broadcast::Drained;
+pub use sip_endpoint::SipEndpoint;
+pub use statistics::Statistics;
+pub use stream_name::StreamPrefix;
+
+use broadcast::Broadcasts;
+use dialer::Dialer;
+
+/// Settings of the control plane.
+#[derive(Clone, Debug)]
+pub struct ControlOptions {
+    /// Live broadcasts at most; a further order is refused with 503.
+    pub broadcasts_max: usize,
+    /// How long a call is shown with its final status before it is gone (404).
+    pub grace: Duration,
+    /// Prefix of published stream names.
+    pub stream_prefix: StreamPrefix,
+    /// How media is treated.
+    pub media: MediaOptions,
+    /// Address that RTP ports are bound at; `None`: the one that is offered. Behind a 1:1 NAT, where the offered
+    /// address is none of this machine, an own address or the unspecified one.
+    pub media_bind: Option<IpAddr>,
+    /// Address that session descriptions offer RTP at; `None`: the one that the SIP side names.
+    pub media_offered: Option<IpAddr>,
+    /// `flashVer` for RTMP targets whose order names none.
+    pub flash_version: String,
+    /// Access from pages of other origins.
+    pub cors: CorsOptions,
+    /// RTMP URL of the embedded origin, `rtmp://host[:port]/app`; the page's player plays what goes there.
+    pub origin_rtmp_url: Option<String>,
+    /// What the page's form holds at first. Everyone who can open the page can read it.
+    pub page: Option<PageDefaults>,
+}
+
+impl Default for ControlOptions {
+    fn default() -> Self {
+        Self {
+            broadcasts_max: 1000,
+            grace: Duration::from_secs(10),
+            stream_prefix: StreamPrefix::default(),
+            media: MediaOptions::default(),
+            media_bind: None,
+            media_offered: None,
+            // The encoder that RTMP servers and CDNs know; some refuse others.
+            flash_version: "FMLE/3.0 (compatible; FMSc/1.0)".to_owned(),
+            cors: CorsOptions::default(),
+            origin_rtmp_url: None,
+            page: None,
+        }
+    }
+}
+
+/// Headers of answers under `/rest-api` (the original's `rest_access_control_*` settings).
+#[derive(Clone, Debug)]
+pub struct CorsOptions {
+    /// `Access-Control-Allow-Origin`.
+    pub allow_origin: HeaderValue,
+    /// `Access-Control-Allow-Headers`.
+    pub allow_headers: HeaderValue,
+    /// `Access-Control-Allow-Methods`.
+    pub allow_methods: HeaderValue,
+}
+
+impl Default for CorsOptions {
+    fn default() -> Self {
+        Self {
+            allow_origin: HeaderValue::from_static("*"),
+            allow_headers: HeaderValue::from_static("content-type,x-requested-with"),
+            allow_methods: HeaderValue::from_static("POST"),
+        }
+    }
+}
+
+/// What the page's form holds at first; fields by their names in the API.
+#[derive(Clone, Debug, Default)]
+pub struct PageDefaults {
+    /// `sipLogin`.
+    pub sip_login: String,
+    /// `sipAuthenticationName`.
+    pub sip_authentication_name: String,
+    /// `sipPassword`.
+    pub sip_password: Secret<String>,
+    /// `sipDomain`.
+    pub sip_domain: String,
+    /// `sipPort`.
+    pub sip_port: u16,
+    /// `sipOutboundProxy`.
+    pub sip_outbound_proxy: String,
+    /// `sipRegisterRequired`.
+    pub sip_register_required: bool,
+    /// `hasAudio`.
+    pub has_audio: bool,
+    /// `hasVideo`.
+    pub has_video: bool,
+    /// `rtmpUrl`.
+    pub rtmp_url: String,
+    /// `rtmpStream`.
+    pub rtmp_stream: String,
+    /// `callee`.
+    pub callee: String,
+}
+
+/// The control plane of one process. Cheap to clone; every clone is the same.
+#[derive(Clone)]
+pub struct ControlPlane {
+    broadcasts: Broadcasts,
+}
+
+impl ControlPlane {
+    /// Starts it: `sip` places the calls, `shards` carry the media, in order of their numbers, and tell of it over
+    /// `reports`. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// The operating system refuses the thread that reads `reports`.
+    pub fn start(
+        options: ControlOptions,
+        sip: impl Dialer,
+        shards: Vec<CommandSender>,
+        reports: Receiver<Report>,
+    ) -> io::Result<Self> {
+        let broadcasts = Broadcasts::new(options, Box::new(sip), shards);
+        reports::spawn(broadcasts.clone(), reports, tokio::runtime::Handle::current())?;
+        Ok(Self { broadcasts })
+    }
+
+    /// The REST API, the page and the statistics. Its fallback answers unknown paths, so a router that is merged
+    /// into it must have none.
+    pub fn router(&self) -> axum::Router {
+        rest::router(self.broadcasts.clone())
+    }
+
+    /// Figures of this moment.
+    pub fn statistics(&self) -> Statistics {
+        self.broadcasts.statistics()
+    }
+
+    /// Refuses new orders, sends BYE to all, waits until every broadcast is closed or `deadline` has passed, and
+    /// lets the SIP side un-register.
+    pub async fn shutdown(&self, deadline: Duration) -> Drained {
+        self.broadcasts.drain(deadline).await
+    }
+
+    /// Stops every shard, after [`ControlPlane::shutdown`]. Gives the number of pool slots that did not come home.
+    ///
+    /// # Errors
+    /// How many shards did not stop within `deadline`.
+    pub async fn stop_shards(&self, deadline: Duration) -> Result<u32, usize> {
+        self.broadcasts.stop_shards(deadline).await
+    }
+}

@@ -1,0 +1,401 @@
+//! Use-cases of a broadcast's call: start it, find it, send digits, end it, take figures, drain all.
+//! Takes: orders whose parts are valid. Gives: what the API shows.
+//! Leaves out: what happens to one broadcast in time (`course`), further targets (`push`), HTTP (`rest`).
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use sipcast_contract::dtmf::DtmfStep;
+use sipcast_contract::report::Refusal;
+use sipcast_contract::statistics::ShardStatistics;
+use sipcast_contract::{Command, CommandSender, MediaWanted, RtmpUrl, Secret, TargetState, limits};
+use sipcast_sip::event::CallStatus;
+use sipcast_sip::order::Account;
+use tokio::sync::{Notify, oneshot};
+
+use crate::ControlOptions;
+use crate::course::Course;
+use crate::dialer::Dialer;
+use crate::registry::{Broadcast, NewBroadcast, Publication, Registry, Signals, Taken};
+use crate::statistics::{Statistics, Totals};
+
+/// All broadcasts of this process. Cheap to clone; every clone is the same set.
+#[derive(Clone)]
+pub(crate) struct Broadcasts {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What use-cases, tasks and the report thread work on.
+pub(crate) struct Shared {
+    pub(crate) options: ControlOptions,
+    pub(crate) dialer: Box<dyn Dialer>,
+    pub(crate) shards: Vec<CommandSender>,
+    pub(crate) counters: Counters,
+    pub(crate) started_at: Instant,
+    /// Woken whenever a broadcast or a shard ends.
+    pub(crate) ended: Notify,
+    pub(crate) stopping: AtomicBool,
+    registry: Mutex<Registry>,
+    figures: Mutex<Figures>,
+}
+
+/// How calls went since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Orders taken.
+    pub(crate) ordered: AtomicU64,
+    /// Calls answered.
+    pub(crate) established: AtomicU64,
+    /// Calls that ended by BYE or by order.
+    pub(crate) finished: AtomicU64,
+    /// Calls that found the callee busy.
+    pub(crate) busy: AtomicU64,
+    /// Calls that failed.
+    pub(crate) failed: AtomicU64,
+    /// Orders refused because of a limit.
+    pub(crate) refused: AtomicU64,
+}
+
+/// What the shards last told of themselves.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    /// By shard, in order of their numbers.
+    pub(crate) shards: std::collections::BTreeMap<u16, Box<ShardStatistics>>,
+    /// Sums over broadcasts that are closed.
+    pub(crate) closed: Totals,
+    /// Slots missing, by shard that has stopped.
+    pub(crate) stopped: std::collections::BTreeMap<u16, u32>,
+}
+
+/// The shard's answer to `Open`: ports of audio and video.
+pub(crate) type OpenAnswer = Result<(Option<u16>, Option<u16>), Refusal>;
+
+/// A call to place. Its parts are valid and within their limits.
+pub(crate) struct StartOrder {
+    pub(crate) call_id: String,
+    pub(crate) callee: String,
+    pub(crate) account: Account,
+    pub(crate) wanted: MediaWanted,
+    pub(crate) app_key: Option<String>,
+    pub(crate) direct: Option<DirectOrder>,
+    pub(crate) to_stream: Option<String>,
+}
+
+/// Publish the call straight to one RTMP application.
+pub(crate) struct DirectOrder {
+    pub(crate) url: RtmpUrl,
+    /// The URL as it was ordered, to show.
+    pub(crate) url_as_ordered: Secret<String>,
+    /// The stream name as it was ordered, without or with prefix.
+    pub(crate) stream: Secret<String>,
+}
+
+/// Digits to send.
+#[derive(Clone, Debug)]
+pub(crate) struct DtmfOrder {
+    pub(crate) steps: Vec<DtmfStep>,
+    pub(crate) way: DtmfWay,
+}
+
+/// How digits travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DtmfWay {
+    /// RFC 4733 events (the API says RFC2833); SIP INFO when the peer takes none.
+    Events,
+    /// SIP INFO.
+    Info,
+}
+
+/// Which calls to find; all that are set must fit.
+#[derive(Default)]
+pub(crate) struct CallFilter {
+    pub(crate) call_id: Option<String>,
+    pub(crate) callee: Option<String>,
+    pub(crate) rtmp_url: Option<String>,
+    pub(crate) status: Option<CallStatus>,
+}
+
+/// Why a call is not placed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StartError {
+    /// Another live broadcast has it.
+    Taken(Taken),
+    /// The process drains.
+    Stopping,
+}
+
+/// Why digits are not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DtmfError {
+    /// No live call has this ID.
+    NoSuchCall,
+    /// More than `limits::DTMF_QUEUE_MAX` steps would wait.
+    QueueFull,
+    /// The shard's mailbox is full.
+    Busy,
+}
+
+/// A call as the API shows it: a snapshot.
+pub(crate) struct CallView {
+    pub(crate) call_id: String,
+    pub(crate) app_key: Option<String>,
+    pub(crate) status: CallStatus,
+    pub(crate) sip_status: u16,
+    pub(crate) reason: Option<String>,
+    pub(crate) rtmp_url: Option<String>,
+    pub(crate) rtmp_stream: Option<String>,
+    pub(crate) rtmp_stream_status: Option<&'static str>,
+    pub(crate) caller: String,
+    pub(crate) callee: String,
+    pub(crate) visible_name: String,
+    pub(crate) has_audio: bool,
+    pub(crate) has_video: bool,
+    pub(crate) sdp: Option<String>,
+}
+
+/// What a drain left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Broadcasts that were live when the drain began.
+    pub ended: usize,
+    /// Broadcasts that were still live at the deadline; their resources end with their shards.
+    pub left: usize,
+}
+
+impl Broadcasts {
+    /// No broadcasts yet.
+    pub(crate) fn new(options: ControlOptions, dialer: Box<dyn Dialer>, shards: Vec<CommandSender>) -> Self {
+        let registry = Registry::new(shards.len(), options.broadcasts_max);
+        let shared = Shared {
+            options,
+            dialer,
+            shards,
+            counters: Counters::default(),
+            started_at: Instant::now(),
+            ended: Notify::new(),
+            stopping: AtomicBool::new(false),
+            registry: Mutex::new(registry),
+            figures: Mutex::default(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Takes an order: the call is findable when this returns and goes its course from then on.
+    ///
+    /// # Errors
+    /// [`StartError`]: nothing was started.
+    pub(crate) fn start(&self, order: StartOrder) -> Result<(), StartError> {
+        let shared = &self.shared;
+        if shared.stopping.load(Ordering::Acquire) {
+            return Err(StartError::Stopping);
+        }
+        let (opened, opened_answer) = oneshot::channel();
+        let (closed, closed_answer) = oneshot::channel();
+        let signals = Arc::new(Signals::default());
+        let mut broadcast = Broadcast::new(order.call_id.clone(), Arc::clone(&signals), opened, closed);
+        broadcast.caller.clone_from(&order.account.login);
+        broadcast.callee.clone_from(&order.callee);
+        let visible_name = order.account.visible_name.as_ref().unwrap_or(&order.account.login);
+        broadcast.visible_name.clone_from(visible_name);
+        broadcast.app_key.clone_from(&order.app_key);
+        broadcast.has_audio = order.wanted.audio;
+        broadcast.has_video = order.wanted.video;
+        broadcast.direct = order.direct.as_ref().map(|d| (d.url_as_ordered.clone(), d.stream.clone()));
+        broadcast.to_stream.clone_from(&order.to_stream);
+        let prefix = &shared.options.stream_prefix;
+        let publication =
+            order.direct.as_ref().map(|d| Publication::new(&d.url, &prefix.published(d.stream.reveal())));
+        let source = order.to_stream.as_deref().map(|name| prefix.bare(name).to_owned());
+        let inserted = shared.registry().insert(NewBroadcast { broadcast, publication, source });
+        let id = inserted.map_err(|taken| {
+            if taken == Taken::Full {
+                shared.counters.refused.fetch_add(1, Ordering::Relaxed);
+            }
+            StartError::Taken(taken)
+        })?;
+        shared.counters.ordered.fetch_add(1, Ordering::Relaxed);
+        Course::new(self.clone(), id, order, signals, opened_answer, closed_answer).spawn();
+        Ok(())
+    }
+
+    /// The calls that fit `filter`, oldest first, those within their grace time included.
+    pub(crate) fn find_calls(&self, filter: &CallFilter) -> Vec<CallView> {
+        let fits = |b: &&Broadcast| {
+            filter.call_id.as_ref().is_none_or(|id| *id == b.call_id)
+                && filter.callee.as_ref().is_none_or(|callee| *callee == b.callee)
+                && filter.status.is_none_or(|status| status == b.status)
+                && filter
+                    .rtmp_url
+                    .as_ref()
+                    .is_none_or(|url| b.direct.as_ref().is_some_and(|(own, _)| own.reveal() == url))
+        };
+        self.shared.registry().iter().filter(fits).map(view).collect()
+    }
+
+    /// Ends a call. `false`: no live call has this ID.
+    pub(crate) fn terminate(&self, call_id: &str) -> bool {
+        let mut registry = self.shared.registry();
+        let Some(broadcast) = registry.live_call_mut(call_id) else { return false };
+        broadcast.signals.terminate.cancel();
+        true
+    }
+
+    /// Sends digits now, or when the call is answered.
+    ///
+    /// # Errors
+    /// [`DtmfError`]: nothing is sent.
+    pub(crate) fn send_dtmf(&self, call_id: &str, order: DtmfOrder) -> Result<(), DtmfError> {
+        let mut registry = self.shared.registry();
+        let broadcast = registry.live_call_mut(call_id).ok_or(DtmfError::NoSuchCall)?;
+        // Digits keep their order: while earlier ones wait, later ones queue behind them.
+        if broadcast.answered && broadcast.dtmf_waiting.is_empty() {
+            return self.shared.send_digits(broadcast, order).map_err(|_| DtmfError::Busy);
+        }
+        if broadcast.dtmf_steps_waiting() + order.steps.len() > limits::DTMF_QUEUE_MAX {
+            return Err(DtmfError::QueueFull);
+        }
+        broadcast.dtmf_waiting.push(order);
+        Ok(())
+    }
+
+    /// Figures of this moment.
+    pub(crate) fn statistics(&self) -> Statistics {
+        let registry = self.shared.registry();
+        let figures = self.shared.figures();
+        Statistics::gather(&self.shared, &registry, &figures)
+    }
+
+    /// Refuses new orders, ends every call and waits until all are closed, for at most `deadline`;
+    /// then lets the SIP side un-register and close.
+    pub(crate) async fn drain(&self, deadline: Duration) -> Drained {
+        let until = tokio::time::Instant::now() + deadline;
+        self.shared.stopping.store(true, Ordering::Release);
+        let ended = {
+            let registry = self.shared.registry();
+            registry.iter_live().for_each(|b| b.signals.terminate.cancel());
+            registry.live()
+        };
+        let all_closed = self.wait_until(|shared| shared.registry().live() == 0);
+        // Running out of time is told by `left`.
+        let _ = tokio::time::timeout_at(until, all_closed).await;
+        let left = self.shared.registry().live();
+        if tokio::time::timeout_at(until + SIP_SHUTDOWN_MIN, self.shared.dialer.shutdown()).await.is_err() {
+            tracing::warn!("the SIP side did not shut down in time");
+        }
+        Drained { ended, left }
+    }
+
+    /// Ends every shard and waits for their `Stopped`, for at most `deadline`. `Ok` holds the number of pool slots
+    /// that did not come home; `Err` the number of shards that did not answer.
+    pub(crate) async fn stop_shards(&self, deadline: Duration) -> Result<u32, usize> {
+        let shared = &self.shared;
+        let stop_all = async {
+            for shard in &shared.shards {
+                shared.send_patiently(shard, || Command::Stop).await;
+            }
+            self.wait_until(|shared| shared.figures().stopped.len() >= shared.shards.len()).await;
+        };
+        let in_time = tokio::time::timeout(deadline, stop_all).await;
+        let figures = shared.figures();
+        match in_time {
+            Ok(()) => Ok(figures.stopped.values().sum()),
+            Err(_) => Err(shared.shards.len() - figures.stopped.len()),
+        }
+    }
+
+    /// Waits until `holds` is true; it is asked whenever something ended.
+    async fn wait_until(&self, holds: impl Fn(&Shared) -> bool) {
+        loop {
+            let ended = self.shared.ended.notified();
+            tokio::pin!(ended);
+            // Registered before the question, so that no end is missed in between.
+            ended.as_mut().enable();
+            if holds(&self.shared) {
+                return;
+            }
+            ended.await;
+        }
+    }
+}
+
+impl Shared {
+    /// The registry. Held only for short, never across an await.
+    pub(crate) fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The figures; taken after the registry where both are needed.
+    pub(crate) fn figures(&self) -> MutexGuard<'_, Figures> {
+        self.figures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends digits of an answered call the way they were ordered. `Err` gives them back.
+    pub(crate) fn send_digits(&self, broadcast: &Broadcast, order: DtmfOrder) -> Result<(), DtmfOrder> {
+        if order.way == DtmfWay::Events && broadcast.telephone_event {
+            let command = Command::SendDtmf { broadcast: broadcast.id, steps: order.steps.clone() };
+            return self.shards[broadcast.shard].send(command).map_err(|_| order);
+        }
+        if let Some(line) = &broadcast.line {
+            line.send_dtmf_info(order.steps);
+        }
+        Ok(())
+    }
+
+    /// Sends a command that must not be lost: waits while the mailbox is full, for at most [`MAILBOX_PATIENCE`].
+    /// `false`: it was not sent.
+    pub(crate) async fn send_patiently(&self, shard: &CommandSender, command: impl Fn() -> Command) -> bool {
+        let until = tokio::time::Instant::now() + MAILBOX_PATIENCE;
+        while shard.send(command()).is_err() {
+            if tokio::time::Instant::now() >= until {
+                return false;
+            }
+            tokio::time::sleep(MAILBOX_RETRY).await;
+        }
+        true
+    }
+}
+
+fn view(b: &Broadcast) -> CallView {
+    CallView {
+        call_id: b.call_id.clone(),
+        app_key: b.app_key.clone(),
+        status: b.status,
+        sip_status: b.sip_status,
+        reason: b.reason.clone(),
+        rtmp_url: b.direct.as_ref().map(|(url, _)| url.reveal().clone()),
+        rtmp_stream: b.direct.as_ref().map(|(_, stream)| stream.reveal().clone()),
+        rtmp_stream_status: b.direct.as_ref().map(|_| rtmp_stream_status(b)),
+        caller: b.caller.clone(),
+        callee: b.callee.clone(),
+        visible_name: b.visible_name.clone(),
+        has_audio: b.has_audio,
+        has_video: b.has_video,
+        sdp: b.sdp.clone(),
+    }
+}
+
+/// The word of the stream statuses (wcs-api 1.4) for a direct publication.
+fn rtmp_stream_status(b: &Broadcast) -> &'static str {
+    let direct = b.direct_state;
+    match direct.target {
+        _ if direct.failed => "FAILED",
+        // A call that ended before it was on the air failed as a stream, unless it was ended by order.
+        _ if b.status.is_final() && !direct.published && b.status != CallStatus::Finish => "FAILED",
+        _ if b.status.is_final() => "UNPUBLISHED",
+        Some(TargetState::Publishing) => "PUBLISHING",
+        Some(TargetState::Ended(_)) => "UNPUBLISHED",
+        // Being tried again is waiting, not the end.
+        Some(TargetState::Connecting | TargetState::Reconnecting(_)) => "PENDING",
+        None => "PENDING",
+    }
+}
+
+/// How long a command that must not be lost waits for room in a mailbox.
+const MAILBOX_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Pause between two tries; a shard empties its mailbox once a turn, every few milliseconds.
+const MAILBOX_RETRY: Duration = Duration::from_millis(5);
+
+/// What the SIP side gets beyond the deadline to un-register, so that late calls do not cost it its turn.
+const SIP_SHUTDOWN_MIN: Duration = Duration::from_secs(2);

@@ -1,0 +1,359 @@
+//! The course of one broadcast: open media on the shard, place the call, follow it, close everything, be shown for
+//! the grace time. One task each.
+//! Takes: a valid order, the shard's answers, the call's events. Gives: commands to the shard, orders to the call,
+//! notes in the registry. Leaves out: REST (`rest`), what a call decides (`sipcast-sip`).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use sipcast_contract::statistics::TargetStatistics;
+use sipcast_contract::{BroadcastId, Command, MediaWanted, RtmpTarget, RtmpUrl, Secret, TargetState};
+use sipcast_sip::event::{CallEnd, CallEvent, CallStatus};
+use sipcast_sip::order::{Account, CallOrder, LocalMedia};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::broadcast::{Broadcasts, OpenAnswer, Shared, StartOrder};
+use crate::dialer::Dialed;
+use crate::registry::{Broadcast, Publication, Signals, Target};
+use crate::resolve;
+
+/// One broadcast from its order to its end.
+pub(crate) struct Course {
+    broadcasts: Broadcasts,
+    id: BroadcastId,
+    account: Account,
+    callee: String,
+    wanted: MediaWanted,
+    direct: Option<(RtmpUrl, Secret<String>)>,
+    signals: Arc<Signals>,
+    opened: oneshot::Receiver<OpenAnswer>,
+    closed: oneshot::Receiver<()>,
+    /// The shard may hold something of this broadcast.
+    open_sent: bool,
+}
+
+impl Course {
+    /// A course that has not begun.
+    pub(crate) fn new(
+        broadcasts: Broadcasts,
+        id: BroadcastId,
+        order: StartOrder,
+        signals: Arc<Signals>,
+        opened: oneshot::Receiver<OpenAnswer>,
+        closed: oneshot::Receiver<()>,
+    ) -> Self {
+        let StartOrder { callee, account, wanted, direct, .. } = order;
+        let prefix = &broadcasts.shared.options.stream_prefix;
+        let direct = direct.map(|d| {
+            let name = prefix.published(d.stream.reveal());
+            (d.url, Secret::new(name))
+        });
+        Self { broadcasts, id, account, callee, wanted, direct, signals, opened, closed, open_sent: false }
+    }
+
+    /// Runs it as a task. Whatever happens, the broadcast ends with a final status and is forgotten after its
+    /// grace time.
+    pub(crate) fn spawn(self) {
+        let (broadcasts, id) = (self.broadcasts.clone(), self.id);
+        let course = tokio::spawn(self.run());
+        tokio::spawn(async move {
+            let shared = &broadcasts.shared;
+            let end = course.await.unwrap_or_else(|_| failed(0, "internal error in the course of the call"));
+            let counter = match end.status {
+                CallStatus::Finish => &shared.counters.finished,
+                CallStatus::Busy => &shared.counters.busy,
+                _ => &shared.counters.failed,
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+            tracing::info!(broadcast = %id, status = %end.status, sip_status = end.sip_status, reason = %end.reason,
+                "call ended");
+            let reason = Some(end.reason).filter(|reason| !reason.is_empty());
+            shared.registry().finish(id, end.status, end.sip_status, reason);
+            shared.ended.notify_waiters();
+            sleep(shared.options.grace).await;
+            shared.registry().forget(id);
+        });
+    }
+
+    async fn run(mut self) -> CallEnd {
+        let end = self.play().await;
+        self.close().await;
+        end
+    }
+
+    /// Everything up to the end of the call.
+    async fn play(&mut self) -> CallEnd {
+        let signals = Arc::clone(&self.signals);
+        let address = tokio::select! {
+            biased;
+            () = signals.terminate.cancelled() => return by_order(0),
+            prepared = self.prepare() => match prepared {
+                Ok(address) => address,
+                Err(end) => return end,
+            },
+        };
+        let bind = self.broadcasts.shared.options.media_bind.unwrap_or(address);
+        let (audio_port, video_port) = match self.open(bind).await {
+            Ok(ports) => ports,
+            Err(end) => return end,
+        };
+        if signals.terminate.is_cancelled() {
+            return by_order(0);
+        }
+        let shared = Arc::clone(&self.broadcasts.shared);
+        let dialed = shared.dialer.call(CallOrder {
+            account: self.account.clone(),
+            callee: self.callee.clone(),
+            media: LocalMedia { address, audio_port, video_port },
+        });
+        self.note(|b| b.line = Some(Arc::clone(&dialed.line)));
+        self.follow(dialed).await
+    }
+
+    /// Looks up the direct target's host and our address towards the SIP server, at the same time.
+    async fn prepare(&self) -> Result<std::net::IpAddr, CallEnd> {
+        let shared = &self.broadcasts.shared;
+        let look_up = async {
+            match &self.direct {
+                Some((url, _)) => resolve::addresses(url).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let local = shared.dialer.local_address_towards(&self.account);
+        let (addresses, local) = tokio::join!(look_up, timeout(LOCAL_ADDRESS_TIMEOUT, local));
+        let addresses = addresses.map_err(|error| {
+            self.note(|b| b.direct_state.failed = true);
+            failed(0, format!("rtmpUrl: {error}"))
+        })?;
+        if let (Some(addresses), Some((url, name))) = (addresses, self.direct.clone()) {
+            let publication = Publication::new(&url, name.reveal());
+            let flash_version = shared.options.flash_version.clone();
+            let spec = RtmpTarget { url, stream_name: name, addresses, muted: false, flash_version };
+            let target = Target {
+                spec,
+                publication,
+                push: None,
+                state: TargetState::Connecting,
+                handed_over: false,
+                muted: false,
+                looking_up: false,
+                statistics: TargetStatistics::default(),
+            };
+            shared.registry().add_target(self.id, target);
+        }
+        match local {
+            Ok(Ok(address)) => Ok(shared.options.media_offered.unwrap_or(address)),
+            Ok(Err(reason)) => Err(failed(0, reason)),
+            Err(_) => Err(failed(0, "the SIP server's address was not found in time")),
+        }
+    }
+
+    /// Has the shard bind ports.
+    async fn open(&mut self, bind: std::net::IpAddr) -> Result<(Option<u16>, Option<u16>), CallEnd> {
+        let shared = Arc::clone(&self.broadcasts.shared);
+        let (broadcast, wanted) = (self.id, self.wanted);
+        let open = || {
+            let options = Box::new(shared.options.media.clone());
+            Command::Open { broadcast, wanted, bind, options }
+        };
+        if !shared.send_patiently(&shared.shards[self.shard()], open).await {
+            return Err(failed(0, "the shard is too busy to take the call"));
+        }
+        self.open_sent = true;
+        match timeout(OPEN_TIMEOUT, &mut self.opened).await {
+            Ok(Ok(Ok(ports))) => Ok(ports),
+            Ok(Ok(Err(refusal))) => {
+                // The shard holds nothing of a broadcast that it refused.
+                self.open_sent = false;
+                Err(failed(0, refusal.to_string()))
+            }
+            Ok(Err(_)) | Err(_) => Err(failed(0, "the shard did not open the media ports in time")),
+        }
+    }
+
+    /// Follows the call from INVITE to its end.
+    async fn follow(&self, dialed: Dialed) -> CallEnd {
+        let Dialed { mut events, line } = dialed;
+        let mut last_sip_status = 0;
+        let mut hang_up_by: Option<Instant> = None;
+        loop {
+            // Without a deadline the branch is switched off; the instant is then of no meaning.
+            let deadline = sleep_until(hang_up_by.unwrap_or_else(Instant::now));
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(CallEvent::Ended(end)) => return end,
+                    Some(event) => self.take(event, &mut last_sip_status).await,
+                    None if hang_up_by.is_some() => return by_order(last_sip_status),
+                    None => return failed(last_sip_status, "internal error on the SIP side"),
+                },
+                () = self.signals.keyframe.notified() => line.request_keyframe(),
+                () = self.signals.terminate.cancelled(), if hang_up_by.is_none() => {
+                    line.hang_up();
+                    hang_up_by = Some(Instant::now() + HANG_UP_TIMEOUT);
+                }
+                () = deadline, if hang_up_by.is_some() => return by_order(last_sip_status),
+            }
+        }
+    }
+
+    /// Takes one event of a call that goes on.
+    async fn take(&self, event: CallEvent, last_sip_status: &mut u16) {
+        match event {
+            CallEvent::Progress { status, sip_status } if !status.is_final() => {
+                *last_sip_status = sip_status;
+                self.note(|b| {
+                    b.status = status;
+                    b.sip_status = sip_status;
+                });
+            }
+            CallEvent::Media { media, sdp } => {
+                let shared = &self.broadcasts.shared;
+                let broadcast = self.id;
+                let set = || Command::SetMedia { broadcast, media: media.clone() };
+                if !shared.send_patiently(&shared.shards[self.shard()], set).await {
+                    tracing::warn!(broadcast = %self.id, "the shard is too busy to take the negotiated media");
+                }
+                self.note(|b| {
+                    b.telephone_event = media.audio.as_ref().is_some_and(|a| a.telephone_event.is_some());
+                    b.sdp = Some(without_keys(&sdp));
+                    // From here, not from the first ringing on: a publisher that sends nothing keeps the stream
+                    // name occupied and is closed by many servers, and a declined call never goes on the air.
+                    b.media_agreed = true;
+                });
+                self.hand_over_targets().await;
+            }
+            CallEvent::Established => {
+                *last_sip_status = 200;
+                let first = self.note(|b| {
+                    b.status = CallStatus::Established;
+                    b.sip_status = 200;
+                    !std::mem::replace(&mut b.answered, true)
+                });
+                if first == Some(true) {
+                    self.broadcasts.shared.counters.established.fetch_add(1, Ordering::Relaxed);
+                }
+                self.send_waiting_digits().await;
+            }
+            CallEvent::Hold(on) => {
+                self.note(|b| b.status = if on { CallStatus::Hold } else { CallStatus::Established });
+            }
+            // A final status comes as `Ended`, which the caller takes.
+            CallEvent::Progress { .. } | CallEvent::Ended(_) => {}
+        }
+    }
+
+    /// Hands waiting targets to the shard, again and again while its mailbox is full.
+    async fn hand_over_targets(&self) {
+        let shared = &self.broadcasts.shared;
+        for _ in 0..MAILBOX_TRIES {
+            let handed_over = self.note(|b| b.hand_over_targets(&shared.shards[b.shard]).is_ok());
+            if handed_over != Some(false) {
+                return;
+            }
+            sleep(MAILBOX_RETRY).await;
+        }
+        tracing::warn!(broadcast = %self.id, "the shard is too busy to take the RTMP targets");
+    }
+
+    async fn send_waiting_digits(&self) {
+        let shared = &self.broadcasts.shared;
+        for _ in 0..MAILBOX_TRIES {
+            let sent = self.note(|b| {
+                while !b.dtmf_waiting.is_empty() {
+                    let order = b.dtmf_waiting.remove(0);
+                    if let Err(order) = shared.send_digits(b, order) {
+                        b.dtmf_waiting.insert(0, order);
+                        return false;
+                    }
+                }
+                true
+            });
+            if sent != Some(false) {
+                return;
+            }
+            sleep(MAILBOX_RETRY).await;
+        }
+        // Otherwise later digits would queue behind these for ever.
+        self.note(|b| b.dtmf_waiting.clear());
+        tracing::warn!(broadcast = %self.id, "the shard is too busy to take DTMF digits");
+    }
+
+    /// Has the shard unpublish and close what it holds.
+    async fn close(&mut self) {
+        if !self.open_sent {
+            return;
+        }
+        let shared = Arc::clone(&self.broadcasts.shared);
+        let broadcast = self.id;
+        let sent = shared.send_patiently(&shared.shards[self.shard()], || Command::Close { broadcast }).await;
+        if !sent || timeout(CLOSE_TIMEOUT, &mut self.closed).await.is_err() {
+            tracing::warn!(broadcast = %self.id, "the shard did not close the broadcast in time");
+        }
+    }
+
+    fn shard(&self) -> usize {
+        self.note(|b| b.shard).unwrap_or(0)
+    }
+
+    /// Changes the broadcast in the registry; `None` if it is gone.
+    fn note<T>(&self, change: impl FnOnce(&mut Broadcast) -> T) -> Option<T> {
+        let shared: &Shared = &self.broadcasts.shared;
+        shared.registry().get_mut(self.id).map(change)
+    }
+}
+
+fn failed(sip_status: u16, reason: impl Into<String>) -> CallEnd {
+    CallEnd { status: CallStatus::Failed, sip_status, reason: reason.into() }
+}
+
+fn by_order(sip_status: u16) -> CallEnd {
+    CallEnd { status: CallStatus::Finish, sip_status, reason: String::new() }
+}
+
+/// A session description without its SRTP keys (RFC 4568 §4), at most [`SDP_SHOWN_MAX`] bytes.
+fn without_keys(sdp: &str) -> String {
+    let mut shown = String::with_capacity(sdp.len().min(SDP_SHOWN_MAX));
+    for line in sdp.lines().filter(|line| !line.trim_start().to_ascii_lowercase().starts_with("a=crypto:")) {
+        if shown.len() + line.len() + 2 > SDP_SHOWN_MAX {
+            break;
+        }
+        shown.push_str(line);
+        shown.push_str("\r\n");
+    }
+    shown
+}
+
+/// How long our address towards the SIP server may take to be found.
+const LOCAL_ADDRESS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a shard may take to bind ports; it does so within one turn.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a shard may take to unpublish and close; a dead RTMP server must not keep a call alive.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long BYE or CANCEL may go unanswered before the call counts as ended all the same.
+const HANG_UP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Tries to put a command into a full mailbox.
+const MAILBOX_TRIES: usize = 200;
+
+/// Pause between two tries.
+const MAILBOX_RETRY: Duration = Duration::from_millis(5);
+
+/// Bytes of a session description that are kept to show.
+const SDP_SHOWN_MAX: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shown_description_holds_no_keys_and_has_a_bound() {
+        let sdp = "v=0\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:secret\r\nm=audio 4000 RTP/SAVP 0\r\n";
+        assert_eq!(without_keys(sdp), "v=0\r\nm=audio 4000 RTP/SAVP 0\r\n");
+        assert!(without_keys(&"a=x\n".repeat(10_000)).len() <= SDP_SHOWN_MAX);
+    }
+}

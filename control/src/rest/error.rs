@@ -1,0 +1,211 @@
+//! What goes wrong, as HTTP: a status and a JSON body `{"field", "problem", "expected"}` that names the field, what
+//! is wrong with it, and what would be right. `field` and `expected` are `null` where they make no sense.
+//! No value of a request is repeated: it may be a password or a stream key.
+
+use std::borrow::Cow;
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use sipcast_contract::limits;
+
+use super::BODY_MAX;
+use crate::broadcast::{DtmfError, StartError};
+use crate::push::{PushChangeError, PushError};
+use crate::registry::Taken;
+
+/// An answer that is not a success.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    field: Option<&'static str>,
+    problem: Cow<'static, str>,
+    expected: Option<Cow<'static, str>>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    field: Option<&'a str>,
+    problem: &'a str,
+    expected: Option<&'a str>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, problem: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, field: None, problem: problem.into(), expected: None }
+    }
+
+    fn of(mut self, field: &'static str) -> Self {
+        self.field = Some(field);
+        self
+    }
+
+    fn expecting(mut self, expected: impl Into<Cow<'static, str>>) -> Self {
+        self.expected = Some(expected.into());
+        self
+    }
+
+    /// 400: a field is missing or malformed.
+    pub(crate) fn invalid(
+        field: &'static str,
+        problem: impl Into<Cow<'static, str>>,
+        expected: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, problem).of(field).expecting(expected)
+    }
+
+    /// 400: the body is no JSON.
+    pub(crate) fn malformed(error: &serde_json::Error) -> Self {
+        let problem =
+            format!("the body is not JSON: error at line {}, column {}", error.line(), error.column());
+        Self::new(StatusCode::BAD_REQUEST, problem).expecting("a JSON object")
+    }
+
+    /// 400: the body is JSON but no object.
+    pub(crate) fn no_object() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "the body is not a JSON object").expecting("a JSON object")
+    }
+
+    /// 400: the body ended early.
+    pub(crate) fn body_broken() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "the body could not be read to its end")
+    }
+
+    /// 404: nothing matches.
+    pub(crate) fn not_found(field: Option<&'static str>, problem: &'static str) -> Self {
+        Self { field, ..Self::new(StatusCode::NOT_FOUND, problem) }
+    }
+
+    /// 404: no such path.
+    pub(crate) fn unknown_path() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "there is nothing at this path").expecting(
+            "/rest-api/call/{startup,find,find_all,terminate,send_dtmf} or \
+             /rest-api/push/{startup,find,find_all,terminate,mute,unmute}",
+        )
+    }
+
+    /// 405.
+    pub(crate) fn wrong_method() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
+            .expecting("POST, or GET for find_all")
+    }
+
+    /// 408.
+    pub(crate) fn too_slow() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")
+    }
+
+    /// 413.
+    pub(crate) fn too_large() -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")
+            .expecting(format!("at most {BODY_MAX} bytes"))
+    }
+
+    /// 415.
+    pub(crate) fn wrong_type() -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body's Content-Type is not JSON")
+            .expecting("Content-Type: application/json")
+    }
+
+    fn busy() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "sipcast is too busy for this order; try again shortly")
+    }
+
+    fn stopping() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "sipcast is stopping")
+    }
+
+    fn no_such_call() -> Self {
+        Self::not_found(Some("callId"), "no live call has this callId")
+    }
+
+    /// The HTTP status.
+    #[cfg(test)]
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = Body { field: self.field, problem: &self.problem, expected: self.expected.as_deref() };
+        (self.status, Json(body)).into_response()
+    }
+}
+
+impl From<StartError> for Problem {
+    fn from(error: StartError) -> Self {
+        let conflict = |problem| Self::new(StatusCode::CONFLICT, problem);
+        match error {
+            StartError::Taken(Taken::CallId) => conflict("a live call has this callId")
+                .of("callId")
+                .expecting("a callId that no live call has"),
+            StartError::Taken(Taken::Publication) => {
+                conflict("this rtmpUrl and rtmpStream are being published already")
+                    .of("rtmpStream")
+                    .expecting("a pair of rtmpUrl and rtmpStream that no live call publishes")
+            }
+            StartError::Taken(Taken::Source) => conflict("a live call has this toStream")
+                .of("toStream")
+                .expecting("a toStream that no live call has"),
+            StartError::Taken(Taken::Full) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "as many calls are live as sipcast may carry")
+            }
+            StartError::Stopping => Self::stopping(),
+        }
+    }
+}
+
+impl From<DtmfError> for Problem {
+    fn from(error: DtmfError) -> Self {
+        match error {
+            DtmfError::NoSuchCall => Self::no_such_call(),
+            DtmfError::QueueFull => {
+                Self::new(StatusCode::CONFLICT, "too many digits wait for this call's answer")
+                    .of("dtmf")
+                    .expecting(format!("at most {} digits and pauses waiting", limits::DTMF_QUEUE_MAX))
+            }
+            DtmfError::Busy => Self::busy(),
+        }
+    }
+}
+
+impl From<PushError> for Problem {
+    fn from(error: PushError) -> Self {
+        match error {
+            PushError::NoSuchStream => Self::not_found(Some("streamName"), "no live call has this stream"),
+            PushError::Duplicate => {
+                Self::new(StatusCode::CONFLICT, "this stream is pushed to this rtmpUrl already")
+                    .of("rtmpUrl")
+                    .expecting("an rtmpUrl that this stream is not pushed to")
+            }
+            PushError::TooMany => {
+                Self::new(StatusCode::CONFLICT, "this stream has as many targets as it may")
+                    .of("streamName")
+                    .expecting(format!("at most {} targets per call", limits::TARGETS_PER_BROADCAST_MAX))
+            }
+            PushError::Unresolvable(error) => {
+                Self::invalid("rtmpUrl", error.to_string(), "an rtmp:// URL whose host resolves")
+            }
+            PushError::Busy => Self::busy(),
+            PushError::Stopping => Self::stopping(),
+        }
+    }
+}
+
+impl From<PushChangeError> for Problem {
+    fn from(error: PushChangeError) -> Self {
+        match error {
+            PushChangeError::NoSuchSession => {
+                Self::not_found(Some("mediaSessionId"), "no live target has this mediaSessionId")
+            }
+            PushChangeError::Busy => Self::busy(),
+        }
+    }
+}
+
+/// 404 of `/call/terminate`.
+pub(crate) fn no_such_call() -> Problem {
+    Problem::no_such_call()
+}

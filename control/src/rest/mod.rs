@@ -1,0 +1,103 @@
+//! HTTP: the REST API under `/rest-api`, the statistics, the page. One file per resource, each translates and then
+//! calls a use-case.
+//! Takes: requests. Gives: answers; every refusal has a JSON body (`error`).
+
+mod call;
+mod error;
+mod page;
+mod push;
+mod statistics;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL,
+    HeaderMap,
+};
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+use sipcast_contract::target::RtmpUrlError;
+use sipcast_contract::{RtmpUrl, Secret};
+
+use crate::broadcast::Broadcasts;
+use error::Problem;
+use value::{Fields, Text};
+
+/// All routes.
+pub(crate) fn router(broadcasts: Broadcasts) -> Router {
+    let calls = Router::new()
+        .route("/startup", post(call::startup))
+        .route("/find", post(call::find))
+        .route("/find_all", get(call::find_all).post(call::find_all))
+        .route("/terminate", post(call::terminate))
+        .route("/send_dtmf", post(call::send_dtmf));
+    let pushes = Router::new()
+        .route("/startup", post(push::startup))
+        .route("/find", post(push::find))
+        .route("/find_all", get(push::find_all).post(push::find_all))
+        .route("/terminate", post(push::terminate))
+        .route("/mute", post(push::mute))
+        .route("/unmute", post(push::unmute));
+    let api = Router::new()
+        .nest("/call", calls)
+        .nest("/push", pushes)
+        // A route of its own rather than a fallback: routes that are merged in later may begin with a variable.
+        .route("/", any(unknown_path))
+        .route("/{*path}", any(unknown_path))
+        // Set before the layer, which then sees the preflights of these paths.
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(broadcasts.clone(), cross_origin));
+    Router::new()
+        .nest("/rest-api", api)
+        .route("/statistics", get(statistics::json))
+        .merge(page::routes())
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(broadcasts)
+}
+
+async fn unknown_path() -> Problem {
+    Problem::unknown_path()
+}
+
+async fn wrong_method() -> Problem {
+    Problem::wrong_method()
+}
+
+/// Answers preflights and marks every answer as readable by the allowed origins (wcs-api 1.1).
+async fn cross_origin(State(broadcasts): State<Broadcasts>, request: Request, next: Next) -> Response {
+    let cors = &broadcasts.shared.options.cors;
+    let mut response = if request.method() == Method::OPTIONS {
+        StatusCode::OK.into_response()
+    } else {
+        next.run(request).await
+    };
+    let headers: &mut HeaderMap = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, cors.allow_origin.clone());
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, cors.allow_headers.clone());
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, cors.allow_methods.clone());
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The field `rtmpUrl`, parsed and as it was ordered.
+fn rtmp_url(fields: &Fields) -> Result<Option<(RtmpUrl, Secret<String>)>, Problem> {
+    let Some(text) = fields.text("rtmpUrl", RTMP_URL)? else { return Ok(None) };
+    let url = RtmpUrl::parse(&text).map_err(bad_rtmp_url)?;
+    Ok(Some((url, Secret::new(text))))
+}
+
+fn bad_rtmp_url(error: RtmpUrlError) -> Problem {
+    Problem::invalid("rtmpUrl", error.to_string(), RTMP_URL.expected)
+}
+
+/// Bytes of a request body at most.
+const BODY_MAX: usize = 64 * 1024;
+
+const RTMP_URL: Text = Text::free(RtmpUrl::LEN_MAX, "rtmp://[user:password@]host[:port]/app");
+const STREAM_NAME: Text = Text::word(512, "a stream name of 1 to 512 characters without spaces");

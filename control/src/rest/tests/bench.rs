@@ -1,0 +1,299 @@
+//! A control plane with a scripted SIP side and a scripted shard, and a client that asks its router.
+
+use std::fs::File;
+use std::io::{Read, pipe};
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request};
+use crossbeam::channel::Sender;
+use crossbeam::queue::ArrayQueue;
+use serde_json::{Value, json};
+use sipcast_contract::dtmf::DtmfStep;
+use sipcast_contract::media::{AudioMedia, MediaTransport, TelephoneEvent};
+use sipcast_contract::report::Refusal;
+use sipcast_contract::{
+    BroadcastId, Command, CommandSender, Direction, NegotiatedMedia, Report, ShardId, TargetState,
+};
+use sipcast_sip::event::{CallEnd, CallEvent, CallStatus};
+use sipcast_sip::order::{Account, CallOrder};
+use tokio::sync::mpsc;
+use tower::ServiceExt;
+
+use crate::dialer::{BoxFuture, CallLine, Dialed, Dialer};
+use crate::{ControlOptions, ControlPlane};
+
+pub(super) struct Bench {
+    pub(super) control: ControlPlane,
+    pub(super) calls: mpsc::UnboundedReceiver<PlacedCall>,
+    pub(super) commands: mpsc::UnboundedReceiver<Command>,
+    pub(super) reports: Sender<Report>,
+}
+
+pub(super) struct PlacedCall {
+    pub(super) order: CallOrder,
+    pub(super) events: mpsc::Sender<CallEvent>,
+    pub(super) acts: mpsc::UnboundedReceiver<Act>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    HangUp,
+    Info(Vec<DtmfStep>),
+    Keyframe,
+}
+
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: String,
+}
+
+impl Answer {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", self.body))
+    }
+}
+
+struct ScriptedDialer {
+    calls: mpsc::UnboundedSender<PlacedCall>,
+}
+
+struct ScriptedLine {
+    events: mpsc::Sender<CallEvent>,
+    acts: mpsc::UnboundedSender<Act>,
+}
+
+impl Dialer for ScriptedDialer {
+    fn local_address_towards<'a>(&'a self, _: &'a Account) -> BoxFuture<'a, Result<IpAddr, String>> {
+        Box::pin(async { Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)) })
+    }
+
+    fn call(&self, order: CallOrder) -> Dialed {
+        let (events, receiver) = mpsc::channel(16);
+        let (acts_in, acts) = mpsc::unbounded_channel();
+        let _ = self.calls.send(PlacedCall { order, events: events.clone(), acts });
+        Dialed { events: receiver, line: Arc::new(ScriptedLine { events, acts: acts_in }) }
+    }
+
+    fn shutdown(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
+impl CallLine for ScriptedLine {
+    fn hang_up(&self) {
+        let _ = self.acts.send(Act::HangUp);
+        let end = CallEnd { status: CallStatus::Finish, sip_status: 200, reason: String::new() };
+        let _ = self.events.try_send(CallEvent::Ended(end));
+    }
+
+    fn send_dtmf_info(&self, steps: Vec<DtmfStep>) {
+        let _ = self.acts.send(Act::Info(steps));
+    }
+
+    fn request_keyframe(&self) {
+        let _ = self.acts.send(Act::Keyframe);
+    }
+}
+
+impl Bench {
+    pub(super) fn new() -> Self {
+        Self::with(options(), None)
+    }
+
+    /// `refusal`: what the shard answers to every `Open`.
+    pub(super) fn with(options: ControlOptions, refusal: Option<Refusal>) -> Self {
+        let (calls_in, calls) = mpsc::unbounded_channel();
+        let (commands_in, commands) = mpsc::unbounded_channel();
+        let (reports, reports_out) = crossbeam::channel::bounded(64);
+        let shard = shard(ShardId(0), refusal, commands_in, reports.clone());
+        let dialer = ScriptedDialer { calls: calls_in };
+        let control = ControlPlane::start(options, dialer, vec![shard], reports_out).expect("a thread");
+        Self { control, calls, commands, reports }
+    }
+
+    pub(super) async fn ask(&self, request: Request<Body>) -> Answer {
+        let response = self.control.router().oneshot(request).await.expect("infallible");
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, usize::MAX).await.expect("a body in memory");
+        let body = String::from_utf8(body.to_vec()).expect("text");
+        Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+    }
+
+    pub(super) async fn raw(&self, path: &str, body: impl Into<Body>) -> Answer {
+        let request = Request::post(format!("/rest-api/{path}")).header("content-type", "application/json");
+        self.ask(request.body(body.into()).expect("a request")).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.raw(path, body.to_string()).await
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        self.ask(Request::get(path).body(Body::empty()).expect("a request")).await
+    }
+
+    /// Orders a call and expects 200; gives it when it is placed.
+    pub(super) async fn place(&mut self, order: Value) -> PlacedCall {
+        let answer = self.post("call/startup", order).await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, ""));
+        within(self.calls.recv()).await.expect("placed")
+    }
+
+    /// The next command of the shard that is not `Open`.
+    pub(super) async fn command(&mut self) -> Command {
+        loop {
+            match within(self.commands.recv()).await.expect("the shard lives") {
+                Command::Open { .. } => {}
+                command => return command,
+            }
+        }
+    }
+
+    /// The call as `find` shows it, once `fits` holds for it.
+    pub(super) async fn call_when(&self, call_id: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        within(async {
+            loop {
+                let answer = self.post("call/find", json!({ "callId": call_id })).await;
+                if answer.status == 200 && fits(&answer.json()[0]) {
+                    return answer.json()[0].clone();
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
+        .await
+    }
+
+    pub(super) async fn call_with_status(&self, call_id: &str, status: &str) -> Value {
+        self.call_when(call_id, |call| call["status"] == status).await
+    }
+
+    pub(super) async fn gone(&self, call_id: &str) {
+        within(async {
+            while self.post("call/find", json!({ "callId": call_id })).await.status != 404 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
+        .await;
+    }
+}
+
+impl PlacedCall {
+    pub(super) async fn tell(&self, event: CallEvent) {
+        self.events.send(event).await.expect("followed");
+    }
+
+    pub(super) async fn progress(&self, status: CallStatus, sip_status: u16) {
+        self.tell(CallEvent::Progress { status, sip_status }).await;
+    }
+
+    pub(super) async fn agree(&self, telephone_event: bool) {
+        let transport = MediaTransport {
+            remote_rtp: None,
+            remote_rtcp: None,
+            rtcp_mux: false,
+            direction: Direction::RecvOnly,
+        };
+        let event = TelephoneEvent { payload_type: 101, clock_rate_hz: 8000 };
+        let audio = AudioMedia {
+            transport,
+            formats: Vec::new(),
+            telephone_event: telephone_event.then_some(event),
+            comfort_noise: None,
+        };
+        let media = Box::new(NegotiatedMedia { audio: Some(audio), video: None });
+        self.tell(CallEvent::Media { media, sdp: "v=0\r\n".to_owned() }).await;
+    }
+
+    /// Media agreed on, with telephone-event, and answered.
+    pub(super) async fn answer(&self) {
+        self.agree(true).await;
+        self.tell(CallEvent::Established).await;
+    }
+
+    pub(super) async fn end(&self, status: CallStatus, sip_status: u16, reason: &str) {
+        self.tell(CallEvent::Ended(CallEnd { status, sip_status, reason: reason.to_owned() })).await;
+    }
+
+    pub(super) async fn act(&mut self) -> Act {
+        within(self.acts.recv()).await.expect("the line lives")
+    }
+}
+
+pub(super) fn options() -> ControlOptions {
+    ControlOptions { grace: Duration::from_secs(60), ..ControlOptions::default() }
+}
+
+/// An order with a direct publication, as the demo pages send it: everything is a string.
+pub(super) fn order(call_id: &str) -> Value {
+    json!({
+        "callId": call_id, "callee": "8801", "rtmpUrl": "rtmp://127.0.0.1/live", "rtmpStream": call_id,
+        "hasAudio": "true", "hasVideo": "true", "sipLogin": "caster", "sipAuthenticationName": "caster",
+        "sipPassword": "s3cret", "sipDomain": "pbx.example", "sipOutboundProxy": "pbx.example",
+        "sipPort": "5060", "sipRegisterRequired": "false", "appKey": "defaultApp",
+    })
+}
+
+/// An order that captures into a stream for pushes.
+pub(super) fn capture(call_id: &str, to_stream: &str) -> Value {
+    let mut order = order(call_id);
+    let fields = order.as_object_mut().expect("an object");
+    fields.remove("rtmpUrl");
+    fields.remove("rtmpStream");
+    fields.insert("toStream".to_owned(), to_stream.into());
+    order
+}
+
+pub(super) async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(10), future).await.expect("in time")
+}
+
+/// A shard that does what it is told at once: opens, publishes, closes.
+fn shard(
+    id: ShardId,
+    refusal: Option<Refusal>,
+    commands: mpsc::UnboundedSender<Command>,
+    reports: Sender<Report>,
+) -> CommandSender {
+    let queue = Arc::new(ArrayQueue::<Command>::new(64));
+    let (mut woken, wake) = pipe().expect("a pipe");
+    let sender = CommandSender::new(Arc::clone(&queue), Arc::new(File::from(OwnedFd::from(wake))));
+    std::thread::spawn(move || {
+        while woken.read_exact(&mut [0; 8]).is_ok() {
+            while let Some(command) = queue.pop() {
+                for report in answers(id, refusal, &command) {
+                    if reports.send(report).is_err() {
+                        return;
+                    }
+                }
+                if commands.send(command).is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    sender
+}
+
+fn answers(id: ShardId, refusal: Option<Refusal>, command: &Command) -> Vec<Report> {
+    let state = |broadcast: BroadcastId, target, state| vec![Report::Target { broadcast, target, state }];
+    match *command {
+        Command::Open { broadcast, wanted, .. } => match refusal {
+            Some(reason) => vec![Report::Refused { broadcast, reason }],
+            None => vec![Report::Opened {
+                broadcast,
+                audio_port: wanted.audio.then_some(40_000),
+                video_port: wanted.video.then_some(40_002),
+            }],
+        },
+        Command::AddTarget { broadcast, target, .. } => state(broadcast, target, TargetState::Publishing),
+        Command::RemoveTarget { broadcast, target } => state(broadcast, target, TargetState::Ended(None)),
+        Command::Close { broadcast } => vec![Report::Closed { broadcast, statistics: Box::default() }],
+        Command::Stop => vec![Report::Stopped { shard: id, slots_missing: 0 }],
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,70 @@
+//! `/call/send_dtmf`.
+
+use serde_json::json;
+use sipcast_contract::Command;
+use sipcast_contract::dtmf::parse;
+use sipcast_sip::event::CallEvent;
+
+use super::bench::{Act, Bench, order};
+
+fn digits(text: &str, kind: &str) -> serde_json::Value {
+    json!({"callId": "a", "dtmf": text, "type": kind})
+}
+
+#[tokio::test]
+async fn digits_before_the_answer_wait_and_keep_their_order() {
+    let mut bench = Bench::new();
+    let mut call = bench.place(order("a")).await;
+    let answer = bench.post("call/send_dtmf", digits("47", "RFC2833")).await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, ""));
+    assert_eq!(bench.post("call/send_dtmf", digits("11#", "RFC2833")).await.status, 200);
+    assert_eq!(bench.post("call/send_dtmf", digits("9", "INFO")).await.status, 200);
+    call.answer().await;
+    let mut sent = Vec::new();
+    while sent.len() < 2 {
+        if let Command::SendDtmf { steps, .. } = bench.command().await {
+            sent.push(steps);
+        }
+    }
+    assert_eq!(sent, [parse("47").expect("valid"), parse("11#").expect("valid")]);
+    assert_eq!(call.act().await, Act::Info(parse("9").expect("valid")));
+}
+
+#[tokio::test]
+async fn the_way_of_digits_follows_type_and_peer() {
+    let mut bench = Bench::new();
+    let mut call = bench.place(order("a")).await;
+    call.answer().await;
+    bench.call_with_status("a", "ESTABLISHED").await;
+    for kind in ["INFO", "INFO_RELAY", "info"] {
+        assert_eq!(bench.post("call/send_dtmf", digits("5", kind)).await.status, 200);
+        assert_eq!(call.act().await, Act::Info(parse("5").expect("valid")));
+    }
+    // A re-INVITE takes telephone-event away.
+    call.agree(false).await;
+    call.tell(CallEvent::Hold(true)).await;
+    bench.call_with_status("a", "HOLD").await;
+    assert_eq!(bench.post("call/send_dtmf", json!({"callId": "a", "dtmf": "6"})).await.status, 200);
+    assert_eq!(call.act().await, Act::Info(parse("6").expect("valid")));
+}
+
+#[tokio::test]
+async fn wrong_digits_are_refused() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.post("call/send_dtmf", digits("1", "RFC2833")).await.status, 404);
+    bench.place(order("a")).await;
+    for (body, field) in [
+        (digits("12x", "RFC2833"), "dtmf"),
+        (digits("", "RFC2833"), "dtmf"),
+        (digits(" ", "RFC2833"), "dtmf"),
+        (digits(&"1".repeat(65), "RFC2833"), "dtmf"),
+        (digits("1", "MORSE"), "type"),
+        (json!({"dtmf": "1"}), "callId"),
+        (json!({"callId": "a", "dtmf": ["1"]}), "dtmf"),
+    ] {
+        let answer = bench.post("call/send_dtmf", body.clone()).await;
+        assert_eq!((answer.status, &answer.json()["field"]), (400, &json!(field)), "{body}");
+    }
+    assert_eq!(bench.post("call/send_dtmf", digits(&"1".repeat(64), "RFC2833")).await.status, 200);
+    assert_eq!(bench.post("call/send_dtmf", digits("1", "RFC2833")).await.status, 409, "64 wait already");
+}

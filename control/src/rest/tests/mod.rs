@@ -1,0 +1,8 @@
+//! The rules of wcs-api sections 1.1-1.4 and 1.9, asked through the router.
+
+mod bench;
+mod calls;
+mod dtmf;
+mod edge;
+mod lifecycle;
+mod pushes;
