@@ -96,12 +96,7 @@ impl AccessUnit {
     }
 
     /// Ends a NAL unit that began at slice `slices_start`.
-    pub(super) fn end_nal_unit(
-        &mut self,
-        header: NalUnitHeader,
-        is_header_apart: bool,
-        slices_start: usize,
-    ) {
+    pub(super) fn end_nal_unit(&mut self, header: NalUnitHeader, is_header_apart: bool, slices_start: usize) {
         let in_slices: usize = self.slices[slices_start..].iter().map(Segment::len).sum();
         let header_len = usize::from(is_header_apart);
         self.bytes += LENGTH_FIELD_LEN + header_len;
@@ -146,7 +141,8 @@ impl AccessUnits {
 
     /// Takes `unit` and leaves an empty one with warm lists in its place.
     pub(super) fn take(&mut self, unit: &mut AccessUnit) {
-        let place = self.units.get_mut(self.filled).expect("cleared before each packet, which ends at most two");
+        let place =
+            self.units.get_mut(self.filled).expect("cleared before each packet, which ends at most two");
         std::mem::swap(place, unit);
         self.filled += 1;
     }

@@ -471,12 +471,12 @@ mod tests {
     fn fragments_out_of_discipline_are_malformed() {
         let start: &[u8] = &[0x7c, 0x81, 1];
         let cases: [(&[&[u8]], usize); 6] = [
-            (&[&[0x7c, 0x01, 2]], 0),                   // no start
-            (&[&[0x7c, 0xc1, 2]], 0),                   // start and end at once
-            (&[start, start], 1),                       // no end
-            (&[start, &[0x7c, 0x02, 2]], 1),            // another type
-            (&[start, SLICE], 1),                       // another NAL unit in between
-            (&[&[0x7c]], 0),                            // no FU header
+            (&[&[0x7c, 0x01, 2]], 0),        // no start
+            (&[&[0x7c, 0xc1, 2]], 0),        // start and end at once
+            (&[start, start], 1),            // no end
+            (&[start, &[0x7c, 0x02, 2]], 1), // another type
+            (&[start, SLICE], 1),            // another NAL unit in between
+            (&[&[0x7c]], 0),                 // no FU header
         ];
         for (payloads, bad) in cases {
             let mut bench = warm();

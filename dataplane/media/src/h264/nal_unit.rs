@@ -50,6 +50,11 @@ impl NalUnitType {
         matches!(self.0, 1..=5)
     }
 
+    /// Whether it is a sequence or picture parameter set.
+    pub const fn is_parameter_set(self) -> bool {
+        matches!(self, Self::SPS | Self::PPS)
+    }
+
     /// Whether it may stand alone in an RTP payload, in a STAP-A or in fragments: types 1 to 23.
     pub const fn is_nal_unit(self) -> bool {
         matches!(self.0, 1..=23)

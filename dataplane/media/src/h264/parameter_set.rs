@@ -140,12 +140,7 @@ fn check_len(nal_unit: &[u8]) -> Result<(), ParameterSetError> {
     if nal_unit.len() <= PARAMETER_SET_LEN_MAX { Ok(()) } else { Err(ParameterSetError::TooLarge) }
 }
 
-fn insert(
-    sets: &mut Vec<(u8, Bytes)>,
-    id: u8,
-    nal_unit: &[u8],
-    max: usize,
-) -> Result<(), ParameterSetError> {
+fn insert(sets: &mut Vec<(u8, Bytes)>, id: u8, nal_unit: &[u8], max: usize) -> Result<(), ParameterSetError> {
     match sets.binary_search_by_key(&id, |(id, _)| *id) {
         Ok(index) => sets[index].1 = Bytes::copy_from_slice(nal_unit),
         Err(_) if sets.len() >= max => return Err(ParameterSetError::TooLarge),
@@ -221,7 +216,10 @@ mod tests {
         assert_eq!(sets.collect(&[0x68]), Err(ParameterSetError::Malformed));
         assert_eq!(sets.collect(&[0x67; 1025]), Err(ParameterSetError::TooLarge));
         assert_eq!(sets.sps().collect::<Vec<_>>(), [SPS_640X360]);
-        assert_eq!((sets.pps().collect::<Vec<_>>(), sets.picture()), (vec![&Bytes::from_static(PPS)], picture));
+        assert_eq!(
+            (sets.pps().collect::<Vec<_>>(), sets.picture()),
+            (vec![&Bytes::from_static(PPS)], picture)
+        );
     }
 
     #[test]

@@ -1,0 +1,292 @@
+//! The sound of one broadcast: RTP in order to AAC in FLV tag bodies, silence where there is none, DTMF out.
+//! Takes: datagrams of the audio ports, the agreed description, time. Gives: messages to the publication,
+//! datagrams to send, and where a moment of the peer's clock lies on the broadcast's timeline.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sipcast_contract::dtmf::DtmfStep;
+use sipcast_contract::media::{AudioCodec, AudioFormat, AudioMedia};
+use sipcast_contract::statistics::StreamStatistics;
+use sipcast_contract::{MediaOptions, Timestamp};
+use sipcast_pool::{Arena, Exhausted, Segment};
+
+use super::publication::{AudioTrack, Publication};
+use super::stream::{Ports, Requests, RtpStream, TransportChange};
+use super::{Port, Transmit, Workspace};
+use crate::audio::Transcoder;
+use crate::flv;
+use crate::message::{Message, MessageKind};
+use crate::rtp::{QueueFull, Received, Receiver, SenderClock, TelephoneEventSender};
+use crate::timeline::audio_ms;
+
+/// The audio description and what comes of it.
+#[derive(Debug)]
+pub(super) struct AudioPath {
+    options: MediaOptions,
+    stream: RtpStream,
+    media: Option<AudioMedia>,
+    /// Begun with the first media of the call; `None` also when the broadcast is to have no sound.
+    transcoder: Option<Transcoder>,
+    /// The peer has sent sound.
+    is_heard: bool,
+    /// Made with the first description that agreed on it.
+    dtmf: Option<TelephoneEventSender>,
+    seed: u64,
+    was_sending_dtmf: bool,
+    /// RTP that we send to keep the way open.
+    sequence_number: u16,
+    /// The body for muted targets, kept warm.
+    silent_body: Vec<Segment>,
+}
+
+/// Why DTMF steps were not queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DtmfRefused {
+    /// No telephone-event payload type was agreed on; SIP INFO is the way.
+    #[error("no telephone-event was agreed on")]
+    NotAgreed,
+    /// More than [`sipcast_contract::limits::DTMF_QUEUE_MAX`] steps would wait.
+    #[error(transparent)]
+    QueueFull(#[from] QueueFull),
+}
+
+impl AudioPath {
+    pub(super) fn new(options: &MediaOptions, seed: u64, now: Timestamp) -> Self {
+        let ports = Ports { rtp: Port::AudioRtp, rtcp: Port::AudioRtcp };
+        let receiver = Receiver::new(AudioCodec::Pcmu.clock_rate_hz(), options.reorder_wait);
+        let stream = RtpStream::new(ports, receiver, seed.rotate_left(17) ^ AUDIO_SEED, now);
+        Self {
+            options: options.clone(),
+            dtmf: None,
+            seed,
+            stream,
+            media: None,
+            transcoder: None,
+            is_heard: false,
+            was_sending_dtmf: false,
+            sequence_number: seed as u16,
+            silent_body: Vec::new(),
+        }
+    }
+
+    /// `start` is that of the broadcast's timeline.
+    pub(super) fn set_media(
+        &mut self,
+        media: Option<&AudioMedia>,
+        start: Timestamp,
+        now: Timestamp,
+        publication: &mut Publication,
+    ) {
+        let change = self.stream.set_transport(media.map(|media| &media.transport), now);
+        self.media = media.cloned();
+        if let Some(format) = media.and_then(|media| media.telephone_event) {
+            match &mut self.dtmf {
+                Some(dtmf) => dtmf.set_format(format, now),
+                None => self.dtmf = Some(TelephoneEventSender::new(format, self.seed ^ DTMF_SEED, now)),
+            }
+        }
+        if self.transcoder.is_none() && (media.is_some() || self.options.silent_audio) {
+            // Options that name no AAC stream were refused with the order; without an encoder the picture still
+            // goes out alone.
+            self.transcoder = Transcoder::new(&self.options.aac, start).ok();
+        }
+        if let Some(transcoder) = &mut self.transcoder
+            && change != TransportChange::None
+        {
+            transcoder.restart();
+        }
+        publication.set_audio(self.track(), now);
+    }
+
+    pub(super) fn handle_datagram(&mut self, from: SocketAddr, datagram: Segment, arrival: Timestamp) {
+        let media = self.media.as_ref();
+        self.stream.handle_datagram(from, datagram, arrival, |payload_type| {
+            media.is_some_and(|media| is_agreed(media, payload_type))
+        });
+    }
+
+    /// Takes what came and what is due to the publication.
+    pub(super) fn serve(&mut self, now: Timestamp, ws: &mut Workspace, publication: &mut Publication) {
+        while let Some(received) = self.stream.poll(now) {
+            match received {
+                Received::Packet { packet, timestamp } => {
+                    let codec = self.media.as_ref().and_then(|media| codec(media, packet.payload_type));
+                    // Comfort noise and the peer's telephone-events are no sound here: the gap becomes silence.
+                    if let (Some(codec), Some(transcoder)) = (codec, &mut self.transcoder) {
+                        transcoder.push(codec, timestamp, &packet.payload, packet.arrival);
+                        self.is_heard = true;
+                        self.publish(ws, publication);
+                    }
+                }
+                // The gap in RTP time becomes silence when the next packet comes.
+                Received::Lost { .. } => {}
+                Received::Restarted => {
+                    if let Some(transcoder) = &mut self.transcoder {
+                        transcoder.restart();
+                    }
+                }
+            }
+        }
+        self.publish(ws, publication);
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Timestamp) {
+        if let Some(transcoder) = &mut self.transcoder {
+            transcoder.handle_timeout(now);
+        }
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Timestamp> {
+        let transcoder = self.transcoder.as_ref().and_then(Transcoder::next_timeout);
+        let dtmf = self.dtmf.as_ref().and_then(TelephoneEventSender::next_timeout);
+        [self.stream.next_timeout(), transcoder, dtmf].into_iter().flatten().min()
+    }
+
+    pub(super) fn poll_transmit(&mut self, now: Timestamp, arena: &mut Arena) -> Option<Transmit> {
+        self.stream
+            .poll_report(Requests::default(), now, arena)
+            .or_else(|| self.poll_dtmf(now, arena))
+            .or_else(|| self.poll_keep_alive(now, arena))
+    }
+
+    pub(super) fn send_dtmf(&mut self, steps: &[DtmfStep]) -> Result<(), DtmfRefused> {
+        let is_agreed = self.media.as_ref().is_some_and(|media| media.telephone_event.is_some());
+        let dtmf = self.dtmf.as_mut().filter(|_| is_agreed).ok_or(DtmfRefused::NotAgreed)?;
+        dtmf.push(steps)?;
+        self.was_sending_dtmf = true;
+        Ok(())
+    }
+
+    /// `true` once, when the last waiting step is sent.
+    pub(super) fn take_dtmf_sent(&mut self) -> bool {
+        let is_idle = self.dtmf.as_ref().is_none_or(TelephoneEventSender::is_idle);
+        is_idle && std::mem::take(&mut self.was_sending_dtmf)
+    }
+
+    /// The peer's clock of this stream, and where its moments lie on the broadcast's timeline.
+    pub(super) fn sender_clock(&self) -> Option<SenderClock> {
+        self.stream.sender_clock()
+    }
+
+    /// Where an RTP time of this stream lies on the broadcast's timeline.
+    pub(super) fn presentation(&self, timestamp: i64) -> Option<Duration> {
+        self.transcoder.as_ref()?.presentation(timestamp)
+    }
+
+    pub(super) fn close(&mut self) {
+        self.stream.close();
+    }
+
+    pub(super) fn stream_statistics(&self) -> StreamStatistics {
+        self.stream.statistics()
+    }
+
+    pub(super) fn silence_samples(&self) -> u64 {
+        self.transcoder.as_ref().map_or(0, Transcoder::silence_samples)
+    }
+
+    fn track(&self) -> Option<AudioTrack> {
+        let transcoder = self.transcoder.as_ref()?;
+        Some(AudioTrack {
+            config: Bytes::copy_from_slice(transcoder.audio_specific_config()),
+            options: self.options.aac,
+        })
+    }
+
+    fn publish(&mut self, ws: &mut Workspace, publication: &mut Publication) {
+        let Some(transcoder) = &mut self.transcoder else { return };
+        while let Some(frame) = transcoder.poll_frame(&mut ws.arena) {
+            if !publication.is_started() {
+                continue;
+            }
+            // RTMP's 32 bits wrap after 49 days; truncation is wanted.
+            let timestamp_ms = audio_ms(frame.position, self.options.aac.sample_rate_hz) as u32;
+            // An exhausted pool drops the frame: the positions of the others stay right.
+            if write_body(frame.data, &mut ws.arena, &mut ws.body).is_ok()
+                && write_silent_body(transcoder, publication, &mut ws.arena, &mut self.silent_body).is_ok()
+            {
+                let kind = MessageKind::Audio;
+                let message = Message { kind, timestamp_ms, body: &ws.body, arrival: frame.arrival };
+                publication.push_sound(&message, &self.silent_body, self.is_heard);
+            }
+            ws.body.clear();
+            self.silent_body.clear();
+        }
+    }
+
+    fn poll_dtmf(&mut self, now: Timestamp, arena: &mut Arena) -> Option<Transmit> {
+        let packet = self.dtmf.as_mut()?.poll(now)?;
+        // On hold there is nobody to hear the digits; they pass all the same.
+        let to = self.stream.rtp_destination()?;
+        // RFC 4733 §2.5.1.2: a lost update is made good by the next one.
+        let payload = arena.write(&packet).ok()?;
+        Some(Transmit { port: Port::AudioRtp, to, payload })
+    }
+
+    /// 20 ms of silence (RFC 6263 §4.2 has comfort noise, which fewer phones know).
+    fn poll_keep_alive(&mut self, now: Timestamp, arena: &mut Arena) -> Option<Transmit> {
+        if !self.stream.poll_keep_alive(now) {
+            return None;
+        }
+        let format = *self.media.as_ref()?.formats.first()?;
+        let to = self.stream.rtp_destination()?;
+        self.sequence_number = self.sequence_number.wrapping_add(1);
+        // Truncation is wanted: RTP time wraps.
+        let timestamp = (now.as_micros() / 125) as u32;
+        let header = self.stream.rtp_header(format.payload_type, self.sequence_number, timestamp);
+        let silence = match format.codec {
+            AudioCodec::Pcmu => MU_LAW_SILENCE,
+            AudioCodec::Pcma => A_LAW_SILENCE,
+        };
+        let written = arena.write_with(header.len() + SILENCE_SAMPLES, |out| {
+            out[..header.len()].copy_from_slice(&header);
+            out[header.len()..].fill(silence);
+            out.len()
+        });
+        Some(Transmit { port: Port::AudioRtp, to, payload: written.ok()? })
+    }
+}
+
+/// The FLV tag body of one AAC frame.
+fn write_body(frame: Segment, arena: &mut Arena, body: &mut Vec<Segment>) -> Result<(), Exhausted> {
+    body.push(arena.write(&flv::audio::RAW_HEADER)?);
+    body.push(frame);
+    Ok(())
+}
+
+/// The same with silence, if some target wants it.
+fn write_silent_body(
+    transcoder: &Transcoder,
+    publication: &Publication,
+    arena: &mut Arena,
+    body: &mut Vec<Segment>,
+) -> Result<(), Exhausted> {
+    if publication.targets.is_any_muted() {
+        body.push(arena.write(&flv::audio::RAW_HEADER)?);
+        body.push(arena.write(transcoder.silent_frame())?);
+    }
+    Ok(())
+}
+
+fn is_agreed(media: &AudioMedia, payload_type: u8) -> bool {
+    codec(media, payload_type).is_some()
+        || media.comfort_noise == Some(payload_type)
+        || media.telephone_event.is_some_and(|event| event.payload_type == payload_type)
+}
+
+fn codec(media: &AudioMedia, payload_type: u8) -> Option<AudioCodec> {
+    let format = media.formats.iter().find(|format: &&AudioFormat| format.payload_type == payload_type);
+    format.map(|format| format.codec)
+}
+
+/// Samples of 20 ms at 8 kHz, a byte each.
+const SILENCE_SAMPLES: usize = 160;
+/// The codes of the smallest amplitude (ITU-T G.711).
+const MU_LAW_SILENCE: u8 = 0xff;
+const A_LAW_SILENCE: u8 = 0xd5;
+
+/// Draws other numbers than the video stream does.
+const AUDIO_SEED: u64 = 0x4155_4449_4f5f_5254;
+const DTMF_SEED: u64 = 0x4454_4d46_5f52_5450;

@@ -1,0 +1,284 @@
+//! One broadcast: joins the stages, and is the only place that knows them all.
+//!
+//! ```text
+//! datagram -> RtpStream -> video: Depacketizer -> VideoTimeline -> FLV body \
+//!                       -> audio: Transcoder ---------------------> FLV body -> Publication -> Targets
+//!          <- receiver reports, PLI, FIR, keep-alives, DTMF                 (tracks, start)
+//! ```
+//! Takes: datagrams with their arrival, agreed media, targets, time. Gives: datagrams to send, events; its
+//! targets give RTMP bytes. Leaves out: sockets, buffers' origin, the call itself.
+//!
+//! Rule of use: after each `handle_*`, `set_*` or target operation, poll until `None`.
+
+mod audio;
+mod keep_alive;
+mod publication;
+mod stream;
+mod targets;
+mod video;
+mod workspace;
+
+use std::net::SocketAddr;
+
+use sipcast_contract::dtmf::DtmfStep;
+use sipcast_contract::statistics::BroadcastStatistics;
+use sipcast_contract::{MediaOptions, MediaWanted, NegotiatedMedia, RtmpTarget, TargetId, Timestamp};
+use sipcast_pool::Segment;
+
+use self::audio::AudioPath;
+use self::publication::Publication;
+use self::video::VideoPath;
+use crate::rtmp::{Target, TargetAction};
+
+pub use self::audio::DtmfRefused;
+pub use self::targets::TargetRefused;
+pub use self::workspace::Workspace;
+
+/// A local port of a broadcast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// RTP of the audio description; also its RTCP with rtcp-mux.
+    AudioRtp,
+    /// RTCP of the audio description.
+    AudioRtcp,
+    /// RTP of the video description; also its RTCP with rtcp-mux.
+    VideoRtp,
+    /// RTCP of the video description.
+    VideoRtcp,
+}
+
+/// A datagram to send.
+#[derive(Debug)]
+pub struct Transmit {
+    /// From which port.
+    pub port: Port,
+    /// Where to.
+    pub to: SocketAddr,
+    /// What.
+    pub payload: Segment,
+}
+
+/// What a broadcast tells.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The peer's first picture or sound was published to some target.
+    MediaStarted,
+    /// The picture's size became known or changed.
+    PictureSize {
+        /// Pixels.
+        width: u16,
+        /// Pixels.
+        height: u16,
+    },
+    /// PLI and FIR bring no IDR picture: ask by SIP INFO (RFC 5168).
+    KeyframeOverdue,
+    /// All DTMF steps that were waiting are sent.
+    DtmfSent,
+    /// A target wants something done, or changed its state.
+    Target(TargetId, TargetAction),
+}
+
+/// One broadcast.
+#[derive(Debug)]
+pub struct Pipeline {
+    audio: AudioPath,
+    video: VideoPath,
+    publication: Publication,
+    /// Start of the broadcast's timeline: the first media agreed on.
+    start: Option<Timestamp>,
+    wanted: MediaWanted,
+    seed: u64,
+    targets_added: u64,
+    now: Timestamp,
+}
+
+impl Pipeline {
+    /// A broadcast with nothing agreed on yet. `seed` gives its SSRCs, CNAME and jitters.
+    pub fn new(options: &MediaOptions, wanted: MediaWanted, seed: u64, now: Timestamp) -> Self {
+        Self {
+            audio: AudioPath::new(options, seed, now),
+            video: VideoPath::new(options, seed, now),
+            publication: Publication::new(),
+            start: None,
+            wanted,
+            seed,
+            targets_added: 0,
+            now,
+        }
+    }
+
+    /// Takes what offer and answer agreed on, first and after each re-INVITE or UPDATE. The first one starts
+    /// the broadcast's timeline.
+    pub fn set_media(&mut self, media: &NegotiatedMedia, now: Timestamp) {
+        self.advance(now);
+        let start = *self.start.get_or_insert(self.now);
+        // What was not ordered has no ports, whatever was agreed on.
+        let audio = media.audio.as_ref().filter(|_| self.wanted.audio);
+        let video = media.video.as_ref().filter(|_| self.wanted.video);
+        self.audio.set_media(audio, start, self.now, &mut self.publication);
+        self.video.set_media(video, start, self.now, &mut self.publication);
+        self.publication.begin(video.is_some(), self.now);
+    }
+
+    /// Publishes to one more target.
+    ///
+    /// # Errors
+    /// [`TargetRefused`]: nothing was added.
+    pub fn add_target(
+        &mut self,
+        id: TargetId,
+        spec: RtmpTarget,
+        now: Timestamp,
+    ) -> Result<(), TargetRefused> {
+        self.advance(now);
+        self.targets_added += 1;
+        // Each target draws other jitter; the odd constant (2^64 / golden ratio) spreads small counts.
+        let seed = self.seed ^ self.targets_added.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.publication.add_target(id, spec, seed, self.now)
+    }
+
+    /// Unpublishes one target; it is gone once it has ended and its last action was polled.
+    pub fn remove_target(&mut self, id: TargetId, now: Timestamp) {
+        self.advance(now);
+        self.publication.targets.remove(id, self.now);
+    }
+
+    /// Gives a target fresh addresses.
+    pub fn set_addresses(&mut self, id: TargetId, addresses: Vec<SocketAddr>, now: Timestamp) {
+        self.advance(now);
+        self.publication.targets.set_addresses(id, addresses, self.now);
+    }
+
+    /// Replaces one target's sound by silence, or ends that.
+    pub fn set_muted(&mut self, id: TargetId, muted: bool) {
+        if let Some(target) = self.publication.targets.get_mut(id) {
+            target.set_muted(muted);
+        }
+    }
+
+    /// Queues DTMF steps to be sent as RFC 4733 events.
+    ///
+    /// # Errors
+    /// [`DtmfRefused`]: nothing was queued; when no telephone-event was agreed on, SIP INFO is the way.
+    pub fn send_dtmf(&mut self, steps: &[DtmfStep], now: Timestamp) -> Result<(), DtmfRefused> {
+        self.advance(now);
+        self.audio.send_dtmf(steps)
+    }
+
+    /// Takes a datagram that came in on `port` at `arrival`.
+    pub fn handle_datagram(
+        &mut self,
+        port: Port,
+        from: SocketAddr,
+        datagram: Segment,
+        arrival: Timestamp,
+        ws: &mut Workspace,
+    ) {
+        self.advance(arrival);
+        match port {
+            Port::AudioRtp | Port::AudioRtcp => {
+                self.audio.handle_datagram(from, datagram, arrival);
+                self.audio.serve(self.now, ws, &mut self.publication);
+            }
+            Port::VideoRtp | Port::VideoRtcp => {
+                self.video.handle_datagram(from, datagram, arrival);
+                self.video.serve(self.now, ws, &self.audio, &mut self.publication);
+            }
+        }
+    }
+
+    /// Does what is due; call when [`Pipeline::next_timeout`] is reached.
+    pub fn handle_timeout(&mut self, now: Timestamp, ws: &mut Workspace) {
+        self.advance(now);
+        self.publication.handle_timeout(self.now);
+        self.audio.handle_timeout(self.now);
+        self.audio.serve(self.now, ws, &mut self.publication);
+        self.video.handle_timeout(self.now, ws);
+        self.video.serve(self.now, ws, &self.audio, &mut self.publication);
+    }
+
+    /// When [`Pipeline::handle_timeout`] wants to be called.
+    pub fn next_timeout(&self) -> Option<Timestamp> {
+        [self.audio.next_timeout(), self.video.next_timeout(), self.publication.next_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self, ws: &mut Workspace) -> Option<Transmit> {
+        let arena = &mut ws.arena;
+        self.audio.poll_transmit(self.now, arena).or_else(|| self.video.poll_transmit(self.now, arena))
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        if let Some((width, height)) = self.publication.take_picture_size() {
+            return Some(Event::PictureSize { width, height });
+        }
+        if self.publication.take_media_started() {
+            return Some(Event::MediaStarted);
+        }
+        if self.video.take_keyframe_overdue() {
+            return Some(Event::KeyframeOverdue);
+        }
+        if self.audio.take_dtmf_sent() {
+            return Some(Event::DtmfSent);
+        }
+        while let Some((id, action)) = self.publication.targets.poll_action() {
+            match action {
+                TargetAction::RequestKeyframe => self.video.request_keyframe(self.now),
+                action => return Some(Event::Target(id, action)),
+            }
+        }
+        None
+    }
+
+    /// A target, for its connection.
+    pub fn target_mut(&mut self, id: TargetId) -> Option<&mut Target> {
+        self.publication.targets.get_mut(id)
+    }
+
+    /// All targets that are not gone.
+    pub fn target_ids(&self) -> impl Iterator<Item = TargetId> {
+        self.publication.targets.ids()
+    }
+
+    /// Ends the broadcast: says BYE to the peer's RTP (RFC 3550 §6.6) and unpublishes all targets.
+    pub fn close(&mut self, now: Timestamp) {
+        self.advance(now);
+        self.publication.targets.close(self.now);
+        self.audio.close();
+        self.video.close();
+    }
+
+    /// Whether all targets have ended.
+    pub fn is_ended(&self) -> bool {
+        self.publication.targets.are_ended()
+    }
+
+    /// Its figures.
+    pub fn statistics(&self) -> BroadcastStatistics {
+        let picture = self.publication.picture();
+        BroadcastStatistics {
+            audio: self.audio.stream_statistics(),
+            video: self.video.stream_statistics(),
+            width: picture.map_or(0, |picture| picture.width),
+            height: picture.map_or(0, |picture| picture.height),
+            access_units: self.publication.access_units,
+            idr_pictures: self.publication.idr_pictures,
+            access_units_dropped: self.video.access_units_dropped(),
+            aac_frames: self.publication.aac_frames,
+            silence_samples: self.audio.silence_samples(),
+            pli_sent: self.video.pli_sent(),
+            fir_sent: self.video.fir_sent(),
+            skew_ms: self.video.skew_ms(),
+            targets: self.publication.targets.statistics(),
+        }
+    }
+
+    /// Time never goes back, whatever order arrivals are handed in.
+    fn advance(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+    }
+}

@@ -1,0 +1,235 @@
+//! What goes out: tracks, the start of publishing, messages to all targets.
+//! Takes: messages, changes of the tracks. Gives: them to the targets in an order that keeps `onMetaData`
+//! true. Leaves out: where pictures and sound come from (`video`, `audio`), RTMP (`rtmp`).
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sipcast_contract::options::AacOptions;
+use sipcast_contract::{RtmpTarget, TargetId, Timestamp};
+use sipcast_pool::Segment;
+
+use super::targets::{TargetRefused, Targets};
+use crate::h264::PictureFormat;
+use crate::message::{Message, MessageKind};
+use crate::rtmp::{Target, Tracks};
+
+/// One broadcast's way out.
+#[derive(Debug)]
+pub(super) struct Publication {
+    pub(super) targets: Targets,
+    tracks: Rc<Tracks>,
+    start: Start,
+    video: Option<VideoTrack>,
+    audio: Option<AudioTrack>,
+    pub(super) access_units: u64,
+    pub(super) idr_pictures: u64,
+    pub(super) aac_frames: u64,
+    media_started: Announcement,
+    picture_size: Announcement,
+}
+
+/// A picture's configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct VideoTrack {
+    /// AVCDecoderConfigurationRecord.
+    pub(super) config: Bytes,
+    pub(super) picture: PictureFormat,
+}
+
+/// The sound's configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct AudioTrack {
+    /// AudioSpecificConfig.
+    pub(super) config: Bytes,
+    pub(super) options: AacOptions,
+}
+
+/// Whether messages go out yet.
+///
+/// | state   | first media      | first IDR picture | time is over |
+/// |---------|------------------|-------------------|--------------|
+/// | Idle    | Held, or Started without video | - | - |
+/// | Held    | -                | Started           | Started      |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    /// No media was agreed on.
+    Idle,
+    /// Sound waits until the picture's size is known, so that `onMetaData` is true from the start.
+    Held { until: Timestamp },
+    /// Messages go out.
+    Started,
+}
+
+/// Something that is told once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Announcement {
+    #[default]
+    Silent,
+    Due,
+    Told,
+}
+
+impl Publication {
+    pub(super) fn new() -> Self {
+        Self {
+            targets: Targets::default(),
+            tracks: Rc::new(tracks(None, None)),
+            start: Start::Idle,
+            video: None,
+            audio: None,
+            access_units: 0,
+            idr_pictures: 0,
+            aac_frames: 0,
+            media_started: Announcement::Silent,
+            picture_size: Announcement::Silent,
+        }
+    }
+
+    /// Media was agreed on: begins to publish, at once when no video is to come.
+    pub(super) fn begin(&mut self, has_video: bool, now: Timestamp) {
+        match self.start {
+            Start::Idle | Start::Held { .. } if !has_video => self.open(now),
+            Start::Idle => self.start = Start::Held { until: now + PICTURE_WAIT },
+            Start::Held { .. } | Start::Started => {}
+        }
+    }
+
+    pub(super) fn add_target(
+        &mut self,
+        id: TargetId,
+        spec: RtmpTarget,
+        seed: u64,
+        now: Timestamp,
+    ) -> Result<(), TargetRefused> {
+        let mut target = Target::new(spec, seed, now);
+        if self.start == Start::Started {
+            target.set_tracks(&self.tracks, now);
+        }
+        self.targets.add(id, target)
+    }
+
+    /// Sets or ends the picture's configuration.
+    pub(super) fn set_video(&mut self, video: Option<VideoTrack>, now: Timestamp) {
+        if self.video == video {
+            return;
+        }
+        let size = |track: &Option<VideoTrack>| track.as_ref().map(|t| (t.picture.width, t.picture.height));
+        if video.is_some() && size(&self.video) != size(&video) {
+            self.picture_size = Announcement::Due;
+        }
+        self.video = video;
+        self.update_tracks(now);
+    }
+
+    /// Sets or ends the sound's configuration.
+    pub(super) fn set_audio(&mut self, audio: Option<AudioTrack>, now: Timestamp) {
+        if self.audio != audio {
+            self.audio = audio;
+            self.update_tracks(now);
+        }
+    }
+
+    pub(super) fn push_picture(&mut self, message: &Message<'_>, now: Timestamp) {
+        if self.start != Start::Started {
+            self.open(now);
+        }
+        self.access_units += 1;
+        self.idr_pictures += u64::from(message.kind == MessageKind::IdrPicture);
+        self.targets.push(message, &[]);
+        self.note_started(true);
+    }
+
+    /// `silence` takes the place of the body for muted targets. `is_real`: sound came from the peer.
+    pub(super) fn push_sound(&mut self, message: &Message<'_>, silence: &[Segment], is_real: bool) {
+        if self.start == Start::Started {
+            self.aac_frames += 1;
+            self.targets.push(message, silence);
+            self.note_started(is_real);
+        }
+    }
+
+    /// Whether sound would go out; else it need not be wrapped.
+    pub(super) fn is_started(&self) -> bool {
+        self.start == Start::Started
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Timestamp) {
+        if let Start::Held { until } = self.start
+            && until <= now
+        {
+            self.open(now);
+        }
+        self.targets.handle_timeout(now);
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Timestamp> {
+        let held_until = match self.start {
+            Start::Held { until } => Some(until),
+            Start::Idle | Start::Started => None,
+        };
+        held_until.into_iter().chain(self.targets.next_timeout()).min()
+    }
+
+    /// `true` once, when the first picture or sound of the peer was published to some target.
+    pub(super) fn take_media_started(&mut self) -> bool {
+        self.media_started.take()
+    }
+
+    /// The picture's size once after each change, in pixels.
+    pub(super) fn take_picture_size(&mut self) -> Option<(u16, u16)> {
+        let picture = self.picture()?;
+        self.picture_size.take().then_some((picture.width, picture.height))
+    }
+
+    pub(super) fn picture(&self) -> Option<PictureFormat> {
+        self.video.as_ref().map(|track| track.picture)
+    }
+
+    fn open(&mut self, now: Timestamp) {
+        self.start = Start::Started;
+        self.update_tracks(now);
+    }
+
+    fn update_tracks(&mut self, now: Timestamp) {
+        if self.start == Start::Started {
+            self.tracks = Rc::new(tracks(self.video.as_ref(), self.audio.as_ref()));
+            self.targets.set_tracks(&self.tracks, now);
+        }
+    }
+
+    fn note_started(&mut self, is_real: bool) {
+        if is_real && self.media_started == Announcement::Silent && self.targets.is_any_publishing() {
+            self.media_started = Announcement::Due;
+        }
+    }
+}
+
+impl Announcement {
+    fn take(&mut self) -> bool {
+        let is_due = *self == Self::Due;
+        if is_due {
+            *self = Self::Told;
+        }
+        is_due
+    }
+}
+
+fn tracks(video: Option<&VideoTrack>, audio: Option<&AudioTrack>) -> Tracks {
+    Tracks {
+        avc_config: video.map(|track| track.config.clone()),
+        audio_config: audio.map(|track| track.config.clone()),
+        width: video.map_or(0, |track| track.picture.width),
+        height: video.map_or(0, |track| track.picture.height),
+        frame_rate: video.and_then(|track| track.picture.frame_rate).unwrap_or(0.0),
+        audio_sample_rate_hz: audio.map_or(0, |track| track.options.sample_rate_hz),
+        audio_channels: audio.map_or(0, |track| track.options.channels),
+        audio_bit_rate_bps: audio.map_or(0, |track| track.options.bit_rate_bps),
+        has_video: video.is_some(),
+        has_audio: audio.is_some(),
+    }
+}
+
+/// How long sound waits for the first IDR picture. Longer, and players give up on the stream.
+const PICTURE_WAIT: Duration = Duration::from_secs(2);

@@ -1,0 +1,326 @@
+//! One RTP stream with its RTCP, as one media description agreed on it: who may send, in which order packets
+//! come, reports out, keep-alives out. Takes: datagrams, the agreed transport. Gives: packets in order,
+//! datagrams to send. Leaves out: what payloads mean (`audio`, `video`).
+
+use std::net::SocketAddr;
+
+use sipcast_contract::Timestamp;
+use sipcast_contract::media::MediaTransport;
+use sipcast_contract::statistics::StreamStatistics;
+use sipcast_pool::{Arena, Segment};
+
+use super::keep_alive::KeepAlive;
+use super::{Port, Transmit};
+use crate::rtp::rtcp::{self, Cname, CompoundWriter, NoRoom, ReportSchedule, RtcpPacket};
+use crate::rtp::{Admission, Demultiplexed, Latch, Received, Receiver, RtpPacket, SenderClock, demultiplex};
+
+/// One RTP stream in receive.
+#[derive(Debug)]
+pub(super) struct RtpStream {
+    ports: Ports,
+    ssrc: u32,
+    cname: Cname,
+    /// `None`: the description was not agreed on.
+    transport: Option<MediaTransport>,
+    /// Made with the first transport.
+    latch: Option<Latch>,
+    receiver: Receiver,
+    /// A packet that waits until the one before it, which was held back, has been polled.
+    follower: Option<RtpPacket>,
+    reports: ReportSchedule,
+    /// A report is wanted at once: to open the way for the peer's RTCP.
+    is_report_due: bool,
+    keep_alive: KeepAlive,
+    goodbye: Goodbye,
+    /// The peer said BYE for its stream and has sent nothing since.
+    has_left: bool,
+}
+
+/// The local ports of a stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ports {
+    pub(super) rtp: Port,
+    pub(super) rtcp: Port,
+}
+
+/// What the agreed transport changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TransportChange {
+    /// Nothing that concerns packets.
+    None,
+    /// The peer takes up sending again, or sends from elsewhere.
+    Resumed,
+    /// The peer stops sending.
+    Held,
+}
+
+/// BYE on the way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goodbye {
+    NotYet,
+    Due,
+    Said,
+}
+
+/// Keyframe requests to ride behind a report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Requests {
+    pub(super) pli: bool,
+    /// Command number of a Full Intra Request.
+    pub(super) fir: Option<u8>,
+}
+
+impl RtpStream {
+    pub(super) fn new(ports: Ports, receiver: Receiver, seed: u64, now: Timestamp) -> Self {
+        Self {
+            ports,
+            // Truncation is wanted: an SSRC is any 32 bits (RFC 3550 §8.1).
+            ssrc: (seed >> 32) as u32,
+            cname: Cname::from_seed(seed),
+            transport: None,
+            latch: None,
+            receiver,
+            follower: None,
+            reports: ReportSchedule::new(seed, now),
+            is_report_due: false,
+            keep_alive: KeepAlive::default(),
+            goodbye: Goodbye::NotYet,
+            has_left: false,
+        }
+    }
+
+    /// Takes the agreed transport. A changed address lets the source be learnt anew.
+    pub(super) fn set_transport(
+        &mut self,
+        transport: Option<&MediaTransport>,
+        now: Timestamp,
+    ) -> TransportChange {
+        let before = std::mem::replace(&mut self.transport, transport.copied());
+        let Some(transport) = transport else {
+            self.keep_alive.stop();
+            return if before.is_some_and(receives) { TransportChange::Held } else { TransportChange::None };
+        };
+        match &mut self.latch {
+            Some(latch) => latch.set_transport(transport, now),
+            None => self.latch = Some(Latch::new(transport)),
+        }
+        let is_moved = before.is_none_or(|before| before.remote_rtp != transport.remote_rtp);
+        if is_moved {
+            self.is_report_due = true;
+            match transport.remote_rtp {
+                Some(_) => self.keep_alive.begin(now),
+                None => self.keep_alive.stop(),
+            }
+        }
+        match (before.is_some_and(receives), receives(*transport)) {
+            (true, false) => TransportChange::Held,
+            (false, true) => TransportChange::Resumed,
+            (true, true) if is_moved => TransportChange::Resumed,
+            _ => TransportChange::None,
+        }
+    }
+
+    /// Whether the peer is expected to send.
+    pub(super) fn is_receiving(&self) -> bool {
+        self.transport.is_some_and(receives) && !self.has_left
+    }
+
+    /// Takes a datagram of either port; `is_agreed` says whether a payload type was agreed on. RTP goes into
+    /// order; poll it with [`RtpStream::poll`].
+    pub(super) fn handle_datagram(
+        &mut self,
+        from: SocketAddr,
+        datagram: Segment,
+        arrival: Timestamp,
+        is_agreed: impl Fn(u8) -> bool,
+    ) {
+        // RFC 5761 §4: told apart by content on both ports; some peers multiplex without saying so.
+        match demultiplex(&datagram) {
+            Demultiplexed::Rtp => self.handle_rtp(from, datagram, arrival, is_agreed),
+            Demultiplexed::Rtcp => self.handle_rtcp(from, &datagram, arrival),
+            Demultiplexed::Other => self.receiver.count_malformed(),
+        }
+    }
+
+    /// The next packet in order, loss or restart; poll until `None` after each datagram and timeout.
+    pub(super) fn poll(&mut self, now: Timestamp) -> Option<Received> {
+        if let Some(received) = self.receiver.poll(now) {
+            return Some(received);
+        }
+        let follower = self.follower.take()?;
+        // If it is not taken, the receiver has counted why.
+        let _ = self.receiver.push(follower, now);
+        self.receiver.poll(now)
+    }
+
+    pub(super) fn sender_clock(&self) -> Option<SenderClock> {
+        self.receiver.sender_clock()
+    }
+
+    /// SSRC of the peer's stream.
+    pub(super) fn peer_ssrc(&self) -> Option<u32> {
+        self.receiver.ssrc()
+    }
+
+    pub(super) fn last_arrival(&self) -> Option<Timestamp> {
+        self.receiver.last_arrival()
+    }
+
+    /// An RTP header of ours (RFC 3550 §5.1).
+    pub(super) fn rtp_header(&self, payload_type: u8, sequence_number: u16, timestamp: u32) -> [u8; 12] {
+        let mut header = [0; 12];
+        header[0] = 0x80;
+        header[1] = payload_type & 0x7f;
+        header[2..4].copy_from_slice(&sequence_number.to_be_bytes());
+        header[4..8].copy_from_slice(&timestamp.to_be_bytes());
+        header[8..].copy_from_slice(&self.ssrc.to_be_bytes());
+        header
+    }
+
+    pub(super) fn count_malformed(&mut self) {
+        self.receiver.count_malformed();
+    }
+
+    pub(super) fn statistics(&self) -> StreamStatistics {
+        self.receiver.statistics()
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Timestamp> {
+        let is_reporting = self.transport.is_some() && self.goodbye == Goodbye::NotYet;
+        let reports = is_reporting.then(|| self.reports.next_timeout());
+        let timeouts = [self.receiver.next_timeout(), reports, self.keep_alive.next_timeout()];
+        timeouts.into_iter().flatten().min()
+    }
+
+    /// Says goodbye with the next report.
+    pub(super) fn close(&mut self) {
+        self.keep_alive.stop();
+        if self.goodbye == Goodbye::NotYet && self.transport.is_some() {
+            self.goodbye = Goodbye::Due;
+        }
+    }
+
+    /// Whether a keep-alive packet is to be sent to [`RtpStream::rtp_destination`] now.
+    pub(super) fn poll_keep_alive(&mut self, now: Timestamp) -> bool {
+        self.keep_alive.poll(self.latch.as_ref().is_some_and(Latch::is_latched), now)
+    }
+
+    /// A report with what is asked for, if one is due or something is asked for.
+    pub(super) fn poll_report(
+        &mut self,
+        requests: Requests,
+        now: Timestamp,
+        arena: &mut Arena,
+    ) -> Option<Transmit> {
+        self.transport?;
+        let is_goodbye = self.goodbye == Goodbye::Due;
+        let is_scheduled = self.goodbye == Goodbye::NotYet && self.reports.poll(now);
+        if !(is_scheduled || self.is_report_due || is_goodbye || requests != Requests::default()) {
+            return None;
+        }
+        self.is_report_due = false;
+        if is_goodbye {
+            self.goodbye = Goodbye::Said;
+        }
+        let to = self.latch.as_ref()?.remote_rtcp()?;
+        let block = self.receiver.report_block(now);
+        let written = arena.write_with(CompoundWriter::LEN_MAX, |out| {
+            // The longest compound fits LEN_MAX; if it did not, what was written is whole all the same.
+            let mut writer = match CompoundWriter::begin(out, self.ssrc, block.as_ref(), &self.cname) {
+                Ok(writer) => writer,
+                Err(NoRoom) => return 0,
+            };
+            let _ = self.write_rest(&mut writer, requests, is_goodbye);
+            writer.finish()
+        });
+        // An exhausted pool drops the report; the next one comes in seconds.
+        let payload = written.ok().filter(|payload| !payload.is_empty())?;
+        let is_multiplexed = self.transport.is_some_and(|transport| transport.rtcp_mux);
+        let port = if is_multiplexed { self.ports.rtp } else { self.ports.rtcp };
+        Some(Transmit { port, to, payload })
+    }
+
+    fn write_rest(
+        &self,
+        writer: &mut CompoundWriter<'_>,
+        requests: Requests,
+        is_goodbye: bool,
+    ) -> Result<(), NoRoom> {
+        let media_ssrc = self.receiver.ssrc().unwrap_or(0);
+        if requests.pli {
+            writer.picture_loss_indication(self.ssrc, media_ssrc)?;
+        }
+        if let Some(sequence_number) = requests.fir {
+            writer.full_intra_request(self.ssrc, media_ssrc, sequence_number)?;
+        }
+        if is_goodbye { writer.bye(self.ssrc) } else { Ok(()) }
+    }
+
+    /// Where our RTP goes; `None` while the peer has no address or the description was not agreed on.
+    pub(super) fn rtp_destination(&self) -> Option<SocketAddr> {
+        self.transport?.remote_rtp?;
+        self.latch.as_ref()?.remote_rtp()
+    }
+
+    fn handle_rtp(
+        &mut self,
+        from: SocketAddr,
+        datagram: Segment,
+        arrival: Timestamp,
+        is_agreed: impl Fn(u8) -> bool,
+    ) {
+        let Ok(packet) = RtpPacket::parse(datagram, arrival) else {
+            self.receiver.count_malformed();
+            return;
+        };
+        let is_agreed = is_agreed(packet.payload_type);
+        let Some(latch) = &mut self.latch else {
+            // Media that comes before anything was agreed on.
+            self.receiver.count_unknown_payload_type();
+            return;
+        };
+        match latch.admit(from, packet, is_agreed, arrival) {
+            Admission::Accepted { earlier, packet } => {
+                self.has_left = false;
+                // Packets that are not taken are counted by the receiver.
+                if let Some(earlier) = earlier {
+                    let _ = self.receiver.push(earlier, arrival);
+                    self.follower = Some(packet);
+                } else {
+                    let _ = self.receiver.push(packet, arrival);
+                }
+            }
+            Admission::Learning => {}
+            Admission::Foreign => self.receiver.count_foreign_source(),
+            Admission::UnknownPayloadType => self.receiver.count_unknown_payload_type(),
+        }
+    }
+
+    fn handle_rtcp(&mut self, from: SocketAddr, datagram: &[u8], arrival: Timestamp) {
+        if !self.latch.as_mut().is_some_and(|latch| latch.admit_rtcp(from)) {
+            self.receiver.count_foreign_source();
+            return;
+        }
+        for packet in rtcp::parse(datagram) {
+            match packet {
+                Ok(RtcpPacket::SenderReport(report, _)) => {
+                    self.receiver.handle_sender_report(&report, arrival);
+                }
+                // RFC 3550 §6.6. A new SSRC may follow, and the call goes on.
+                Ok(RtcpPacket::Bye(bye)) => {
+                    let heard = self.receiver.ssrc();
+                    self.has_left |= bye.ssrcs().any(|ssrc| Some(ssrc) == heard);
+                }
+                Ok(_) => {}
+                Err(_) => {
+                    self.receiver.count_malformed();
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn receives(transport: MediaTransport) -> bool {
+    transport.remote_rtp.is_some() && transport.direction.receives()
+}

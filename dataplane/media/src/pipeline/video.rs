@@ -1,0 +1,397 @@
+//! The picture of one broadcast: RTP in order to H.264 in FLV tag bodies, and asking for IDR pictures.
+//! Takes: datagrams of the video ports, the agreed description, time, where the sound lies. Gives: messages to
+//! the publication, datagrams to send. Payload stays where the kernel put it: only lengths and headers are written.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sipcast_contract::media::{H264Format, VideoFeedback, VideoMedia};
+use sipcast_contract::statistics::StreamStatistics;
+use sipcast_contract::{MediaOptions, Timestamp};
+use sipcast_pool::{Arena, Exhausted, Segment};
+
+use super::audio::AudioPath;
+use super::publication::{Publication, VideoTrack};
+use super::stream::{Ports, Requests, RtpStream, TransportChange};
+use super::{Port, Transmit, Workspace};
+use crate::flv;
+use crate::h264::access_unit::LENGTH_FIELD_LEN;
+use crate::h264::{AccessUnit, Depacketizer, ParameterSets, Verdict};
+use crate::message::{Message, MessageKind};
+use crate::rtp::{KeyframeAction, KeyframeRequest, Received, Receiver, SenderClock};
+use crate::timeline::VideoTimeline;
+
+/// The video description and what comes of it.
+#[derive(Debug)]
+pub(super) struct VideoPath {
+    stream: RtpStream,
+    formats: Vec<H264Format>,
+    /// Payload type of the latest packet, once there was one.
+    payload_type: Option<u8>,
+    /// The parameter sets that were last taken from a session description.
+    described: Vec<Bytes>,
+    parameter_sets: ParameterSets,
+    /// The parameter sets changed since the publication was told.
+    is_track_stale: bool,
+    depacketizer: Depacketizer,
+    /// The next picture has no RTP time in common with those before it.
+    is_restarting: bool,
+    /// Begun with the first media of the call.
+    timeline: Option<VideoTimeline>,
+    /// The sender clocks, of video and audio, that the timeline was last joined by.
+    joined: Option<(SenderClock, SenderClock)>,
+    keyframes: KeyframeRequest,
+    /// Asked for and not sent yet.
+    requests: Requests,
+    is_keyframe_overdue: bool,
+    pli_sent: u64,
+    fir_sent: u64,
+    /// Whole access units that could not be published: no parameter sets, no room for headers.
+    unpublishable: u64,
+    sequence_number: u16,
+}
+
+/// Why a whole access unit was not published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unpublishable {
+    /// No picture can be decoded without parameter sets.
+    NoParameterSets,
+    /// The pool has no slot for its headers.
+    Exhausted,
+}
+
+impl VideoPath {
+    pub(super) fn new(options: &MediaOptions, seed: u64, now: Timestamp) -> Self {
+        let ports = Ports { rtp: Port::VideoRtp, rtcp: Port::VideoRtcp };
+        let receiver = Receiver::new(CLOCK_RATE_HZ, options.reorder_wait);
+        Self {
+            stream: RtpStream::new(ports, receiver, seed.rotate_left(31) ^ VIDEO_SEED, now),
+            formats: Vec::new(),
+            payload_type: None,
+            described: Vec::new(),
+            parameter_sets: ParameterSets::default(),
+            is_track_stale: false,
+            depacketizer: Depacketizer::default(),
+            is_restarting: false,
+            timeline: None,
+            joined: None,
+            keyframes: KeyframeRequest::new(VideoFeedback::default(), options.keyframe_interval_max, now),
+            requests: Requests::default(),
+            is_keyframe_overdue: false,
+            pli_sent: 0,
+            fir_sent: 0,
+            unpublishable: 0,
+            sequence_number: seed as u16,
+        }
+    }
+
+    /// `start` is that of the broadcast's timeline.
+    pub(super) fn set_media(
+        &mut self,
+        media: Option<&VideoMedia>,
+        start: Timestamp,
+        now: Timestamp,
+        publication: &mut Publication,
+    ) {
+        let change = self.stream.set_transport(media.map(|media| &media.transport), now);
+        self.timeline.get_or_insert_with(|| VideoTimeline::new(start));
+        self.formats = media.map(|media| media.formats.clone()).unwrap_or_default();
+        self.keyframes.set_feedback(media.map(|media| media.feedback).unwrap_or_default());
+        match change {
+            TransportChange::None => {}
+            TransportChange::Held => self.keyframes.cancel(now),
+            TransportChange::Resumed => {
+                // The peer's encoder went on without us, or began anew: nothing it sends refers to what we have.
+                self.depacketizer.wait_for_idr();
+                self.is_restarting = true;
+                self.keyframes.request(now);
+            }
+        }
+        match self.formats.first().map(|format| format.payload_type) {
+            Some(first) => self.take_described(self.payload_type.unwrap_or(first)),
+            None => publication.set_video(None, now),
+        }
+    }
+
+    pub(super) fn handle_datagram(&mut self, from: SocketAddr, datagram: Segment, arrival: Timestamp) {
+        let formats = &self.formats;
+        self.stream.handle_datagram(from, datagram, arrival, |payload_type| {
+            formats.iter().any(|format| format.payload_type == payload_type)
+        });
+    }
+
+    /// Takes what came to the publication, and decides what to ask the peer for.
+    pub(super) fn serve(
+        &mut self,
+        now: Timestamp,
+        ws: &mut Workspace,
+        audio: &AudioPath,
+        publication: &mut Publication,
+    ) {
+        self.join(audio);
+        while let Some(received) = self.stream.poll(now) {
+            match received {
+                Received::Packet { packet, timestamp } => {
+                    if self.payload_type != Some(packet.payload_type) {
+                        self.take_described(packet.payload_type);
+                        self.payload_type = Some(packet.payload_type);
+                    }
+                    if self.depacketizer.push(packet, timestamp, &mut ws.units).is_err() {
+                        self.stream.count_malformed();
+                    }
+                }
+                Received::Lost { .. } => self.depacketizer.handle_loss(&mut ws.units),
+                Received::Restarted => {
+                    self.depacketizer.restart(&mut ws.units);
+                    self.is_restarting = true;
+                }
+            }
+            self.publish(now, ws, publication);
+        }
+        self.ask(now, publication);
+    }
+
+    /// Gives up an access unit whose rest does not come, so that it holds no slots.
+    pub(super) fn handle_timeout(&mut self, now: Timestamp, ws: &mut Workspace) {
+        if self.abandon_at().is_some_and(|at| at <= now) {
+            self.depacketizer.restart(&mut ws.units);
+            ws.units.clear();
+        }
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Timestamp> {
+        let keyframes = if self.is_heard() { self.keyframes.next_timeout() } else { None };
+        [self.stream.next_timeout(), keyframes, self.abandon_at()].into_iter().flatten().min()
+    }
+
+    pub(super) fn poll_transmit(&mut self, now: Timestamp, arena: &mut Arena) -> Option<Transmit> {
+        let requests = std::mem::take(&mut self.requests);
+        if let Some(report) = self.stream.poll_report(requests, now, arena) {
+            self.pli_sent += u64::from(requests.pli);
+            self.fir_sent += u64::from(requests.fir.is_some());
+            return Some(report);
+        }
+        self.poll_keep_alive(now, arena)
+    }
+
+    /// A target needs an IDR picture to begin with.
+    pub(super) fn request_keyframe(&mut self, now: Timestamp) {
+        self.keyframes.request(now);
+        self.poll_keyframes(now);
+    }
+
+    /// `true` once, when PLI and FIR bring nothing.
+    pub(super) fn take_keyframe_overdue(&mut self) -> bool {
+        std::mem::take(&mut self.is_keyframe_overdue)
+    }
+
+    pub(super) fn close(&mut self) {
+        self.stream.close();
+    }
+
+    pub(super) fn stream_statistics(&self) -> StreamStatistics {
+        self.stream.statistics()
+    }
+
+    pub(super) fn access_units_dropped(&self) -> u64 {
+        self.depacketizer.dropped() + self.unpublishable
+    }
+
+    pub(super) const fn pli_sent(&self) -> u64 {
+        self.pli_sent
+    }
+
+    pub(super) const fn fir_sent(&self) -> u64 {
+        self.fir_sent
+    }
+
+    pub(super) fn skew_ms(&self) -> Option<i32> {
+        self.timeline.as_ref()?.skew_ms()
+    }
+
+    /// Takes the parameter sets that a session description gives for `payload_type`, when they are news: those
+    /// in band are newer than a description that was seen before.
+    fn take_described(&mut self, payload_type: u8) {
+        let Some(format) = self.formats.iter().find(|format| format.payload_type == payload_type) else {
+            return;
+        };
+        if format.parameter_sets != self.described {
+            self.described = format.parameter_sets.clone();
+            self.is_track_stale |= self.parameter_sets.collect_all(&self.described);
+        }
+    }
+
+    /// Lets video meet audio by a new pair of sender reports.
+    fn join(&mut self, audio: &AudioPath) {
+        let (Some(video_clock), Some(audio_clock)) = (self.stream.sender_clock(), audio.sender_clock())
+        else {
+            return;
+        };
+        if self.joined == Some((video_clock, audio_clock)) {
+            return;
+        }
+        if let (Some(timeline), Some(at)) = (&mut self.timeline, audio.presentation(audio_clock.timestamp)) {
+            timeline.join(video_clock, audio_clock, Some(at));
+            self.joined = Some((video_clock, audio_clock));
+        }
+    }
+
+    /// Publishes the access units that the last packet completed.
+    fn publish(&mut self, now: Timestamp, ws: &mut Workspace, publication: &mut Publication) {
+        let Workspace { units, arena, body, .. } = ws;
+        // Set when a unit cannot be published although it is whole: what follows refers to it.
+        let mut is_broken = false;
+        for unit in units.iter() {
+            self.collect_parameter_sets(unit);
+            if unit.verdict == Verdict::Drop {
+                continue;
+            }
+            if is_broken && !unit.is_idr() {
+                self.unpublishable += 1;
+                continue;
+            }
+            is_broken = self.publish_unit(unit, now, arena, body, publication).is_err();
+            self.unpublishable += u64::from(is_broken);
+            body.clear();
+        }
+        units.clear();
+        if is_broken {
+            self.depacketizer.wait_for_idr();
+        }
+    }
+
+    fn publish_unit(
+        &mut self,
+        unit: &AccessUnit,
+        now: Timestamp,
+        arena: &mut Arena,
+        body: &mut Vec<Segment>,
+        publication: &mut Publication,
+    ) -> Result<(), Unpublishable> {
+        if self.is_track_stale || publication.picture().is_none() {
+            publication.set_video(Some(self.track().ok_or(Unpublishable::NoParameterSets)?), now);
+            self.is_track_stale = false;
+        }
+        let timeline = self.timeline.as_mut().ok_or(Unpublishable::NoParameterSets)?;
+        write_body(unit, arena, body).map_err(|Exhausted| Unpublishable::Exhausted)?;
+        let is_idr = unit.is_idr();
+        let kind = if is_idr { MessageKind::IdrPicture } else { MessageKind::Picture };
+        if std::mem::take(&mut self.is_restarting) {
+            timeline.restart(unit.arrival);
+            self.joined = None;
+        }
+        // RTMP's 32 bits wrap after 49 days; truncation is wanted.
+        let timestamp_ms = timeline.place(unit.timestamp, unit.arrival) as u32;
+        publication.push_picture(&Message { kind, timestamp_ms, body, arrival: unit.arrival }, now);
+        if is_idr {
+            self.keyframes.handle_idr_picture(now);
+            self.requests = Requests::default();
+        }
+        Ok(())
+    }
+
+    fn collect_parameter_sets(&mut self, unit: &AccessUnit) {
+        for nal_unit in unit.nal_units() {
+            if !nal_unit.header.unit_type().is_parameter_set() {
+                continue;
+            }
+            // Parameter sets are a few bytes, once per IDR picture at most; they do not come in fragments but
+            // from senders that ignore the MTU, whose sets in the description then have to do.
+            let result = match unit.slices(nal_unit) {
+                [whole] if !nal_unit.is_header_apart => self.parameter_sets.collect(whole),
+                _ => continue,
+            };
+            match result {
+                Ok(is_changed) => self.is_track_stale |= is_changed,
+                Err(_) => self.stream.count_malformed(),
+            }
+        }
+    }
+
+    fn track(&self) -> Option<VideoTrack> {
+        let sps: Vec<&[u8]> = self.parameter_sets.sps().map(|set| &set[..]).collect();
+        let pps: Vec<&[u8]> = self.parameter_sets.pps().map(|set| &set[..]).collect();
+        let record = flv::video::avc_decoder_configuration_record(&sps, &pps).ok()?;
+        Some(VideoTrack { config: record.into(), picture: self.parameter_sets.picture()? })
+    }
+
+    /// Decides whether an IDR picture is wanted, and what is to be sent for it.
+    fn ask(&mut self, now: Timestamp, publication: &Publication) {
+        if !self.is_heard() {
+            return;
+        }
+        if self.depacketizer.is_waiting_for_idr() || publication.targets.wants_keyframe() {
+            self.keyframes.request(now);
+        }
+        self.poll_keyframes(now);
+    }
+
+    fn poll_keyframes(&mut self, now: Timestamp) {
+        if !self.is_heard() {
+            return;
+        }
+        while let Some(action) = self.keyframes.poll(now) {
+            match action {
+                KeyframeAction::Send { pli, fir } => {
+                    self.requests.pli |= pli;
+                    self.requests.fir = fir.or(self.requests.fir);
+                }
+                KeyframeAction::Overdue => self.is_keyframe_overdue = true,
+            }
+        }
+    }
+
+    /// Whether there is a sender to ask: not on hold, and packets have come.
+    fn is_heard(&self) -> bool {
+        self.stream.is_receiving() && self.stream.peer_ssrc().is_some()
+    }
+
+    fn abandon_at(&self) -> Option<Timestamp> {
+        let last = self.stream.last_arrival().filter(|_| self.depacketizer.is_open())?;
+        Some(last + OPEN_MAX)
+    }
+
+    /// An RTP packet without payload: what hardphones send, and nothing that a decoder could mistake.
+    fn poll_keep_alive(&mut self, now: Timestamp, arena: &mut Arena) -> Option<Transmit> {
+        if !self.stream.poll_keep_alive(now) {
+            return None;
+        }
+        let payload_type = self.formats.first()?.payload_type;
+        let to = self.stream.rtp_destination()?;
+        self.sequence_number = self.sequence_number.wrapping_add(1);
+        // Truncation is wanted: RTP time wraps.
+        let timestamp = (now.as_micros() * 9 / 100) as u32;
+        let header = self.stream.rtp_header(payload_type, self.sequence_number, timestamp);
+        Some(Transmit { port: Port::VideoRtp, to, payload: arena.write(&header).ok()? })
+    }
+}
+
+/// Writes the FLV tag body of `unit`: header and lengths into the arena, payload as the slices it came in.
+fn write_body(unit: &AccessUnit, arena: &mut Arena, body: &mut Vec<Segment>) -> Result<(), Exhausted> {
+    let flv_header = flv::video::nal_units_header(unit.is_idr(), 0);
+    let mut in_front = &flv_header[..];
+    for nal_unit in unit.nal_units() {
+        let mut header = [0; flv::video::HEADER_LEN + LENGTH_FIELD_LEN + 1];
+        let mut len = 0;
+        let mut put = |bytes: &[u8]| {
+            header[len..len + bytes.len()].copy_from_slice(bytes);
+            len += bytes.len();
+        };
+        put(std::mem::take(&mut in_front));
+        put(&nal_unit.len.to_be_bytes());
+        if nal_unit.is_header_apart {
+            put(&[nal_unit.header.0]);
+        }
+        body.push(arena.write(&header[..len])?);
+        body.extend_from_slice(unit.slices(nal_unit));
+    }
+    Ok(())
+}
+
+/// RFC 6184 §8.1.
+const CLOCK_RATE_HZ: u32 = 90_000;
+/// How long an access unit waits for its rest.
+const OPEN_MAX: Duration = Duration::from_secs(2);
+/// Draws other numbers than the audio stream does.
+const VIDEO_SEED: u64 = 0x5649_4445_4f5f_5254;
