@@ -1,1 +1,115 @@
-//! io_uring driver: one thread, one core, one ring per shard
+//! The dataplane's driver: shards, each one thread with one io_uring, which carry out what the sans-IO media path
+//! decides. It owns every system call of the packet path and decides nothing about protocols.
+
+#![deny(unsafe_op_in_unsafe_fn)]
+
+mod broadcast;
+mod clock;
+mod connection;
+mod deadlines;
+mod load;
+mod mailbox;
+mod outbox;
+mod ring;
+mod rtp_ports;
+mod shard;
+mod table;
+
+use std::io;
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Receiver, Sender};
+use sipcast_contract::limits::MAILBOX_REPORTS_MAX;
+use sipcast_contract::options::ShardOptions;
+use sipcast_contract::{Command, CommandSender, Report, ShardId};
+
+pub use ring::SetupError;
+use shard::Shard;
+
+/// The running shards.
+#[derive(Debug)]
+pub struct Dataplane {
+    senders: Vec<CommandSender>,
+    reports: Receiver<Report>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Why the dataplane did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The kernel refused a ring.
+    #[error(transparent)]
+    Ring(#[from] SetupError),
+    /// No thread or descriptor.
+    #[error("a shard cannot be started: {0}")]
+    Resources(#[from] io::Error),
+    /// The shard's thread ended before it was ready.
+    #[error("a shard ended while it started")]
+    Lost,
+}
+
+impl Dataplane {
+    /// Starts `shards` shards, each with its share of the RTP port range, and waits until all are ready.
+    ///
+    /// # Errors
+    /// [`StartError`] names the kernel feature, limit or setting that is in the way.
+    pub fn start(shards: u16, options: &ShardOptions) -> Result<Self, StartError> {
+        let (report_sender, reports) = crossbeam::channel::bounded(MAILBOX_REPORTS_MAX);
+        let mut dataplane = Self { senders: Vec::new(), reports, threads: Vec::new() };
+        for index in 0..shards.max(1) {
+            let (sender, thread) =
+                start_shard(ShardId(index), shards.max(1), options.clone(), report_sender.clone())?;
+            dataplane.senders.push(sender);
+            dataplane.threads.push(thread);
+        }
+        Ok(dataplane)
+    }
+
+    /// The way to each shard.
+    pub fn senders(&self) -> Vec<CommandSender> {
+        self.senders.clone()
+    }
+
+    /// Reports of all shards.
+    pub fn reports(&self) -> Receiver<Report> {
+        self.reports.clone()
+    }
+
+    /// Ends all shards and waits for their threads: broadcasts are closed, every slot is home.
+    pub fn stop(self) {
+        for sender in &self.senders {
+            // A full mailbox means that the shard is behind, not gone; it empties it each turn.
+            while sender.send(Command::Stop).is_err() {
+                std::thread::yield_now();
+            }
+        }
+        for thread in self.threads {
+            // A shard that panicked has said so on stderr; the others still end in order.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn start_shard(
+    id: ShardId,
+    shards: u16,
+    options: ShardOptions,
+    reports: Sender<Report>,
+) -> Result<(CommandSender, JoinHandle<()>), StartError> {
+    let (sender, mailbox) = mailbox::mailbox()?;
+    let (ready_sender, ready) = crossbeam::channel::bounded(1);
+    let thread = std::thread::Builder::new().name(format!("shard-{id}")).spawn(move || {
+        // The ring belongs to the thread that makes it (IORING_SETUP_SINGLE_ISSUER).
+        match Shard::new(id, shards, &options, mailbox, reports) {
+            Ok(shard) => {
+                let _ = ready_sender.send(Ok(()));
+                shard.run();
+            }
+            Err(error) => {
+                let _ = ready_sender.send(Err(error));
+            }
+        }
+    })?;
+    ready.recv().map_err(|_| StartError::Lost)??;
+    Ok((sender, thread))
+}

@@ -1,0 +1,175 @@
+//! One broadcast in its shard: the pipeline that decides, the RTP sockets and RTMP connections that carry it out.
+
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use sipcast_contract::report::Refusal;
+use sipcast_contract::{BroadcastId, MediaOptions, MediaWanted, TargetId, Timestamp};
+use sipcast_media::pipeline::{Pipeline, Port};
+use smallvec::SmallVec;
+
+use crate::ring::{OperationId, Ring};
+use crate::rtp_ports::RtpPorts;
+use crate::shard::Tag;
+
+/// A broadcast. It leaves its table only when the kernel holds nothing of it any more.
+pub struct Broadcast {
+    /// Its name.
+    pub id: BroadcastId,
+    /// What decides.
+    pub pipeline: Pipeline,
+    /// Its RTMP connections, by the slot of their table.
+    pub connections: SmallVec<[(TargetId, u32); 2]>,
+    /// It is on the list of those to be served this turn.
+    pub touched: bool,
+    /// A receive of its ended and is to begin again.
+    pub wants_listening: bool,
+    /// When its deadline fires.
+    pub scheduled: Option<Timestamp>,
+    /// Being closed, at the latest by then.
+    pub closing: Option<Timestamp>,
+    sockets: [Option<RtpSocket>; PORTS.len()],
+    /// Datagrams on their way out.
+    transmits: u32,
+}
+
+struct RtpSocket {
+    socket: Rc<OwnedFd>,
+    receive: Option<OperationId>,
+    dropped: u32,
+}
+
+/// RTP ports of the two descriptions.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BoundPorts {
+    /// Audio RTP.
+    pub audio: Option<u16>,
+    /// Video RTP.
+    pub video: Option<u16>,
+}
+
+const PORTS: [Port; 4] = [Port::AudioRtp, Port::AudioRtcp, Port::VideoRtp, Port::VideoRtcp];
+
+const fn index(port: Port) -> usize {
+    match port {
+        Port::AudioRtp => 0,
+        Port::AudioRtcp => 1,
+        Port::VideoRtp => 2,
+        Port::VideoRtcp => 3,
+    }
+}
+
+impl Broadcast {
+    /// Binds the ports that are wanted. Nothing listens yet.
+    ///
+    /// # Errors
+    /// [`Refusal`] of the port range; nothing stays bound.
+    pub fn open(
+        id: BroadcastId,
+        wanted: MediaWanted,
+        bind: IpAddr,
+        options: &MediaOptions,
+        ports: &mut RtpPorts,
+        now: Timestamp,
+    ) -> Result<(Self, BoundPorts), Refusal> {
+        let mut sockets = [const { None }; PORTS.len()];
+        let mut bound = BoundPorts::default();
+        for (wanted, rtp, rtcp, port) in [
+            (wanted.audio, Port::AudioRtp, Port::AudioRtcp, &mut bound.audio),
+            (wanted.video, Port::VideoRtp, Port::VideoRtcp, &mut bound.video),
+        ] {
+            if wanted {
+                let pair = ports.bind(bind)?;
+                *port = Some(pair.port);
+                sockets[index(rtp)] = Some(RtpSocket { socket: pair.rtp, receive: None, dropped: 0 });
+                sockets[index(rtcp)] = Some(RtpSocket { socket: pair.rtcp, receive: None, dropped: 0 });
+            }
+        }
+        let seed = seed(id, &bound, now);
+        let pipeline = Pipeline::new(options, wanted, seed, now);
+        let broadcast = Self {
+            id,
+            pipeline,
+            connections: SmallVec::new(),
+            touched: false,
+            wants_listening: false,
+            scheduled: None,
+            closing: None,
+            sockets,
+            transmits: 0,
+        };
+        Ok((broadcast, bound))
+    }
+
+    /// Listens on every port that does not.
+    pub fn listen(&mut self, ring: &mut Ring<Tag>, slot: u32) {
+        if self.closing.is_some() {
+            return;
+        }
+        for port in PORTS {
+            if let Some(socket) = &mut self.sockets[index(port)]
+                && socket.receive.is_none()
+            {
+                let tag = Tag::Datagram { broadcast: slot, port };
+                socket.receive = Some(ring.receive_datagrams(&socket.socket, tag));
+            }
+        }
+    }
+
+    /// The receive on `port` ended.
+    pub fn listen_ended(&mut self, port: Port) {
+        if let Some(socket) = &mut self.sockets[index(port)] {
+            socket.receive = None;
+        }
+    }
+
+    /// Takes the kernel's drop counter of `port`; gives how many were dropped since the last one.
+    pub fn count_dropped(&mut self, port: Port, dropped: u32) -> u32 {
+        let Some(socket) = &mut self.sockets[index(port)] else { return 0 };
+        let since = dropped.wrapping_sub(socket.dropped);
+        socket.dropped = dropped;
+        since
+    }
+
+    /// The socket of `port`, with one more datagram on its way out.
+    pub fn transmit_on(&mut self, port: Port) -> Option<&Rc<OwnedFd>> {
+        let socket = self.sockets[index(port)].as_ref()?;
+        self.transmits += 1;
+        Some(&socket.socket)
+    }
+
+    /// A datagram is out.
+    pub fn transmitted(&mut self) {
+        self.transmits -= 1;
+    }
+
+    /// Stops listening and ends all targets, at the latest by `deadline`.
+    pub fn close(&mut self, ring: &mut Ring<Tag>, now: Timestamp, deadline: Timestamp) {
+        if self.closing.is_none() {
+            self.closing = Some(deadline);
+            self.pipeline.close(now);
+            for receive in self.sockets.iter().flatten().filter_map(|socket| socket.receive) {
+                ring.cancel(receive);
+            }
+        }
+    }
+
+    /// Whether it is closed and the kernel holds nothing of it.
+    pub fn is_over(&self) -> bool {
+        self.closing.is_some()
+            && self.connections.is_empty()
+            && self.transmits == 0
+            && self.sockets.iter().flatten().all(|socket| socket.receive.is_none())
+    }
+}
+
+/// Different for every broadcast and start of the process; only random identifiers hang on it, no secrets.
+fn seed(id: BroadcastId, bound: &BoundPorts, now: Timestamp) -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    let mut hasher = RandomState::new().build_hasher();
+    hasher.write_u64(id.0);
+    hasher.write_u64(now.as_nanos());
+    hasher.write_u16(bound.audio.or(bound.video).unwrap_or(0));
+    hasher.finish()
+}

@@ -1,0 +1,86 @@
+//! How long a shard gathers: by how much comes. A timer wake costs more than a packet, so a shard with little
+//! to do sleeps until a datagram comes, and one with much to do lets datagrams collect up to the deadline.
+
+use std::time::Duration;
+
+use sipcast_contract::Timestamp;
+
+/// Over how long datagrams are counted before the rate is taken anew.
+const WINDOW: Duration = Duration::from_millis(100);
+
+/// Gathering begins when this many datagrams are expected within the deadline.
+const GATHER_FROM: u64 = 4;
+
+/// A turn never waits for more completions than this, whatever the rate.
+const WANT_MAX: usize = 2048;
+
+/// Datagram rate of a shard and what follows from it.
+pub struct Load {
+    gather: Duration,
+    since: Timestamp,
+    counted: u64,
+    /// Datagrams expected within `gather`.
+    expected: u64,
+}
+
+/// How the next wait is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// Completions to wait for.
+    pub want: usize,
+    /// How long to let them collect; zero: wake at the first.
+    pub gather: Duration,
+}
+
+impl Load {
+    /// Gathers for at most `gather`; zero: never.
+    pub fn new(gather: Duration, now: Timestamp) -> Self {
+        Self { gather, since: now, counted: 0, expected: 0 }
+    }
+
+    /// Counts the datagrams of a turn.
+    pub fn count(&mut self, datagrams: u64, now: Timestamp) {
+        self.counted += datagrams;
+        let elapsed = now - self.since;
+        if elapsed >= WINDOW {
+            let expected = u128::from(self.counted) * self.gather.as_nanos() / elapsed.as_nanos();
+            self.expected = u64::try_from(expected).unwrap_or(u64::MAX);
+            self.counted = 0;
+            self.since = now;
+        }
+    }
+
+    /// How to wait now.
+    pub fn wait(&self) -> Wait {
+        if self.expected < GATHER_FROM {
+            return Wait { want: 1, gather: Duration::ZERO };
+        }
+        // Twice the expected number: only a burst ends the wait before the deadline.
+        let want = usize::try_from(self.expected * 2).unwrap_or(WANT_MAX).min(WANT_MAX);
+        Wait { want, gather: self.gather }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gathering_begins_with_load_and_ends_with_it() {
+        let mut load = Load::new(Duration::from_millis(5), Timestamp::ZERO);
+        assert_eq!(load.wait().want, 1);
+        load.count(79, Timestamp::from_millis(100));
+        assert_eq!(load.wait(), Wait { want: 1, gather: Duration::ZERO }, "3.95 expected");
+        load.count(2_000, Timestamp::from_millis(200));
+        assert_eq!(load.wait(), Wait { want: 200, gather: Duration::from_millis(5) });
+        load.count(0, Timestamp::from_millis(300));
+        assert_eq!(load.wait().want, 1);
+    }
+
+    #[test]
+    fn a_deadline_of_zero_never_gathers() {
+        let mut load = Load::new(Duration::ZERO, Timestamp::ZERO);
+        load.count(1_000_000, Timestamp::from_millis(100));
+        assert_eq!(load.wait(), Wait { want: 1, gather: Duration::ZERO });
+    }
+}

@@ -1,0 +1,109 @@
+//! RTP and RTCP port pairs of a shard: even port for RTP, the next for RTCP (RFC 3550 §11).
+
+use std::io;
+use std::net::{IpAddr, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use sipcast_contract::report::Refusal;
+
+use crate::ring::socket_option;
+
+/// The shard's share of the port range, walked round so that a port rests as long as possible after a call:
+/// late packets of an ended call must not reach a new one.
+pub struct RtpPorts {
+    min: u16,
+    pairs: u16,
+    /// Distance between this shard's pairs, in pairs.
+    stride: u16,
+    next: u16,
+}
+
+/// A bound pair.
+pub struct PortPair {
+    /// RTP port; RTCP is the next.
+    pub port: u16,
+    /// RTP socket.
+    pub rtp: Rc<OwnedFd>,
+    /// RTCP socket.
+    pub rtcp: Rc<OwnedFd>,
+}
+
+impl RtpPorts {
+    /// Every `shards`-th pair of `min..=max`, beginning with pair `index`.
+    pub fn new(min: u16, max: u16, index: u16, shards: u16) -> Self {
+        let min = min.next_multiple_of(2);
+        let pairs = (max.saturating_sub(min).saturating_add(1)) / 2;
+        Self { min, pairs, stride: shards, next: index }
+    }
+
+    /// Binds a free pair on `address`.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the address is not ours, or no pair is free.
+    pub fn bind(&mut self, address: IpAddr) -> Result<PortPair, Refusal> {
+        for _ in 0..self.pairs.div_ceil(self.stride) {
+            let port = self.min + self.step() * 2;
+            match bind_pair(address, port) {
+                Ok(pair) => return Ok(pair),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+                    return Err(Refusal::BadAddress);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, port, "RTP port pair cannot be bound");
+                    return Err(Refusal::NoPorts);
+                }
+            }
+        }
+        Err(Refusal::NoPorts)
+    }
+
+    fn step(&mut self) -> u16 {
+        if self.next >= self.pairs {
+            self.next %= self.stride;
+        }
+        let pair = self.next;
+        self.next = self.next.saturating_add(self.stride);
+        pair
+    }
+}
+
+fn bind_pair(address: IpAddr, port: u16) -> io::Result<PortPair> {
+    let bind = |port| -> io::Result<Rc<OwnedFd>> {
+        let socket: OwnedFd = UdpSocket::bind((address, port))?.into();
+        socket_option::prepare_rtp(&socket)?;
+        Ok(Rc::new(socket))
+    };
+    Ok(PortPair { port, rtp: bind(port)?, rtcp: bind(port + 1)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn shards_share_the_range_without_overlap_and_a_port_rests() {
+        let mut first = RtpPorts::new(20_001, 20_011, 0, 2);
+        let mut second = RtpPorts::new(20_001, 20_011, 1, 2);
+        let firsts: Vec<u16> = (0..4).map(|_| first.min + first.step() * 2).collect();
+        let seconds: Vec<u16> = (0..3).map(|_| second.min + second.step() * 2).collect();
+        assert_eq!(firsts, [20_002, 20_006, 20_010, 20_002]);
+        assert_eq!(seconds, [20_004, 20_008, 20_004]);
+    }
+
+    #[test]
+    fn a_taken_port_is_passed_over_and_an_empty_range_says_so() {
+        let taken = UdpSocket::bind((LOCALHOST, 0)).expect("a free port");
+        let port = taken.local_addr().expect("bound").port() & !1;
+        let mut ports = RtpPorts::new(port, port + 1, 0, 1);
+        assert_eq!(ports.bind(LOCALHOST).err(), Some(Refusal::NoPorts));
+        drop(taken);
+        let foreign = "192.0.2.1".parse().expect("an address");
+        assert_eq!(ports.bind(foreign).err(), Some(Refusal::BadAddress));
+    }
+}

@@ -1,0 +1,123 @@
+//! What the control plane orders.
+
+use std::net::IpAddr;
+
+use sipcast_contract::report::Refusal;
+use sipcast_contract::{BroadcastId, Command, MediaOptions, MediaWanted, Report, TargetState};
+
+use super::{GOODBYE_MAX, Shard, Tag};
+use crate::broadcast::Broadcast;
+use crate::ring::Outcome;
+
+impl Shard {
+    /// The mailbox was rung: takes every command that waits.
+    pub(super) fn take_commands(&mut self, outcome: Outcome) {
+        while let Some(command) = self.mailbox.pop() {
+            self.take_command(command);
+        }
+        let buffer = match outcome {
+            Outcome::Received(buffer, _) => buffer,
+            _ => Box::new([0; 8]),
+        };
+        self.wake_read = self.ring.receive(&self.wake, buffer, Tag::Mailbox);
+    }
+
+    fn take_command(&mut self, command: Command) {
+        let now = self.clock.now();
+        let broadcast = match command {
+            Command::Open { broadcast, wanted, bind, options } => {
+                return self.open(broadcast, wanted, bind, &options);
+            }
+            Command::Stop => return self.stop(),
+            Command::SetMedia { broadcast, media } => {
+                self.with(broadcast, |entry| entry.pipeline.set_media(&media, now));
+                broadcast
+            }
+            Command::AddTarget { broadcast, target, spec } => {
+                let refused = self
+                    .with(broadcast, |entry| entry.pipeline.add_target(target, *spec, now))
+                    .is_some_and(|r| r.is_err());
+                if refused {
+                    // The control plane keeps to the limit itself; should it not, it is told that nothing runs.
+                    self.outbox.send(Report::Target { broadcast, target, state: TargetState::Ended(None) });
+                }
+                broadcast
+            }
+            Command::SetAddresses { broadcast, target, addresses } => {
+                self.with(broadcast, |entry| entry.pipeline.set_addresses(target, addresses, now));
+                broadcast
+            }
+            Command::RemoveTarget { broadcast, target } => {
+                self.with(broadcast, |entry| entry.pipeline.remove_target(target, now));
+                broadcast
+            }
+            Command::SetMuted { broadcast, target, muted } => {
+                self.with(broadcast, |entry| entry.pipeline.set_muted(target, muted));
+                broadcast
+            }
+            Command::SendDtmf { broadcast, steps } => {
+                if let Some(Err(refused)) =
+                    self.with(broadcast, |entry| entry.pipeline.send_dtmf(&steps, now))
+                {
+                    tracing::warn!(%broadcast, %refused, "digits are not sent");
+                }
+                broadcast
+            }
+            Command::Close { broadcast } => {
+                self.close(broadcast);
+                broadcast
+            }
+        };
+        if let Some(&slot) = self.by_id.get(&broadcast) {
+            self.touch(slot);
+        }
+    }
+
+    /// Applies `change`. A command that crossed the end of its broadcast is late, not wrong.
+    fn with<R>(&mut self, broadcast: BroadcastId, change: impl FnOnce(&mut Broadcast) -> R) -> Option<R> {
+        let slot = *self.by_id.get(&broadcast)?;
+        self.broadcasts.get_mut(slot).map(change)
+    }
+
+    fn open(&mut self, id: BroadcastId, wanted: MediaWanted, bind: IpAddr, options: &MediaOptions) {
+        let opened = if self.stopping {
+            Err(Refusal::Stopping)
+        } else if self.broadcasts.len() >= self.broadcasts_max {
+            Err(Refusal::Full)
+        } else {
+            Broadcast::open(id, wanted, bind, options, &mut self.ports, self.clock.now())
+        };
+        let report = match opened {
+            Ok((mut broadcast, bound)) => {
+                let slot = self.broadcasts.next_slot();
+                broadcast.listen(&mut self.ring, slot);
+                let slot = self.broadcasts.insert(broadcast);
+                self.by_id.insert(id, slot);
+                self.touch(slot);
+                Report::Opened { broadcast: id, audio_port: bound.audio, video_port: bound.video }
+            }
+            Err(reason) => Report::Refused { broadcast: id, reason },
+        };
+        self.outbox.send(report);
+    }
+
+    pub(super) fn close(&mut self, broadcast: BroadcastId) {
+        let now = self.clock.now();
+        if let Some(&slot) = self.by_id.get(&broadcast)
+            && let Some(entry) = self.broadcasts.get_mut(slot)
+        {
+            let deadline = now + GOODBYE_MAX;
+            entry.close(&mut self.ring, now, deadline);
+            self.deadlines.want(deadline, slot, &mut entry.scheduled);
+        }
+    }
+
+    fn stop(&mut self) {
+        self.stopping = true;
+        let ids: Vec<BroadcastId> = self.by_id.keys().copied().collect();
+        for id in ids {
+            self.close(id);
+            self.touch(self.by_id[&id]);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Once a second: figures, receives that ended, goodbyes that take too long.
+
+use sipcast_contract::Report;
+
+use super::Shard;
+use crate::ring::thread;
+
+impl Shard {
+    pub(super) fn keep_house(&mut self) {
+        let now = self.clock.now();
+        for slot in self.broadcasts.indices() {
+            let Some(broadcast) = self.broadcasts.get_mut(slot) else { continue };
+            broadcast.listen(&mut self.ring, slot);
+            if broadcast.closing.is_some_and(|deadline| now >= deadline) {
+                self.cut(slot);
+            }
+        }
+        self.report();
+    }
+
+    /// Closes the connections of a broadcast whose targets did not say goodbye in time.
+    pub(super) fn cut(&mut self, slot: u32) {
+        let Some(broadcast) = self.broadcasts.get_mut(slot) else { return };
+        for (_, connection) in broadcast.connections.drain(..) {
+            if let Some(connection) = self.connections.get_mut(connection) {
+                connection.close(&mut self.ring);
+            }
+        }
+        self.touch(slot);
+    }
+
+    fn report(&mut self) {
+        let statistics = &mut self.statistics;
+        statistics.no_buffers = self.ring.no_buffers();
+        statistics.slots = self.pool.slots();
+        statistics.slots_held = self.pool.held();
+        statistics.payload_bytes_copied = self.pool.bytes_copied();
+        statistics.cpu = thread::cpu_time();
+        let mut report = statistics.clone();
+        report.broadcasts = self
+            .broadcasts
+            .iter_mut()
+            .map(|(_, broadcast)| (broadcast.id, broadcast.pipeline.statistics()))
+            .collect();
+        self.outbox.send(Report::Statistics(Box::new(report)));
+    }
+}
