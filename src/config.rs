@@ -1,0 +1,419 @@
+//! Configuration: a TOML file, then `SIPCAST_<SECTION>_<KEY>` variables, then flags; each overrides the one before.
+//! Unknown keys and wrong values are refused with the place they stand at.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+/// The example file, which documents every key with its default.
+pub const EXAMPLE: &str = include_str!("../docs/sipcast.example.toml");
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// REST API and page.
+    pub rest: Rest,
+    /// SIP user agent.
+    pub sip: Sip,
+    /// RTP and shards.
+    pub media: Media,
+    /// AAC output.
+    pub audio: Audio,
+    /// RTMP output.
+    pub rtmp: Rtmp,
+    /// Embedded RTMP server.
+    pub origin: Origin,
+    /// Log.
+    pub log: Log,
+}
+
+/// `[rest]`
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rest {
+    /// Address and port of the REST API and the page.
+    pub listen: SocketAddr,
+    /// Seconds a finished call can still be found.
+    pub finished_call_grace_s: u32,
+    /// Broadcasts at the same time; a further order is refused.
+    pub broadcasts_max: usize,
+}
+
+/// `[sip]`
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sip {
+    /// Address and port of the SIP user agent, UDP and TCP.
+    pub listen: SocketAddr,
+    /// Also listen on TCP.
+    pub tcp: bool,
+    /// Address written into Via, Contact and SDP when it differs from the local one (static NAT).
+    pub advertised_address: Option<IpAddr>,
+    /// User-Agent header.
+    pub user_agent: String,
+    /// Seconds a registration is asked for.
+    pub register_expires_s: u32,
+    /// Session-Expires asked for, in seconds (RFC 4028).
+    pub session_expires_s: u32,
+    /// Seconds to wait for an answer.
+    pub ring_timeout_s: u32,
+}
+
+/// `[media]`
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Media {
+    /// Address that RTP sockets are bound to; also written into SDP. Unset: the one facing each callee.
+    pub address: Option<IpAddr>,
+    /// First RTP port.
+    pub port_min: u16,
+    /// Last RTP port.
+    pub port_max: u16,
+    /// Shards; 0: one per core.
+    pub shards: u16,
+    /// Broadcasts on one shard; a further one is refused.
+    pub broadcasts_per_shard_max: usize,
+    /// Milliseconds a loaded shard gathers datagrams before it serves them; 0: at once.
+    pub gather_ms: u16,
+    /// Packet memory of each shard, in MiB.
+    pub pool_mib: u32,
+    /// Milliseconds a missing packet is waited for.
+    pub reorder_wait_ms: u16,
+    /// Ask for an IDR picture when none came for so many milliseconds; 0: never periodically.
+    pub keyframe_interval_ms: u32,
+}
+
+/// `[audio]`
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Audio {
+    /// AAC sampling rate.
+    pub sample_rate_hz: u32,
+    /// AAC channels, 1 or 2.
+    pub channels: u8,
+    /// AAC bit rate.
+    pub bit_rate_bps: u32,
+    /// Publish silence for calls without audio.
+    pub silent_when_absent: bool,
+}
+
+/// `[rtmp]`
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rtmp {
+    /// Put before every stream name that does not begin with it.
+    pub stream_name_prefix: String,
+    /// `flashVer` of the connect command.
+    pub flash_version: String,
+}
+
+/// `[origin]`
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Origin {
+    /// Run the embedded RTMP server.
+    pub enabled: bool,
+    /// Its address and port.
+    pub listen: SocketAddr,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, or a filter such as `info,sipcast_control=debug`.
+    pub level: String,
+    /// Text for people or JSON for machines.
+    pub format: LogFormat,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One line of text per event.
+    #[default]
+    Text,
+    /// One JSON object per event.
+    Json,
+}
+
+impl Default for Rest {
+    fn default() -> Self {
+        Self { listen: (Ipv4Addr::LOCALHOST, 8081).into(), finished_call_grace_s: 10, broadcasts_max: 2000 }
+    }
+}
+
+impl Default for Sip {
+    fn default() -> Self {
+        Self {
+            listen: (Ipv4Addr::UNSPECIFIED, 5060).into(),
+            tcp: true,
+            advertised_address: None,
+            user_agent: concat!("sipcast/", env!("CARGO_PKG_VERSION")).to_owned(),
+            register_expires_s: 600,
+            session_expires_s: 1800,
+            ring_timeout_s: 120,
+        }
+    }
+}
+
+impl Default for Media {
+    fn default() -> Self {
+        Self {
+            address: None,
+            port_min: 20_000,
+            port_max: 39_999,
+            shards: 0,
+            broadcasts_per_shard_max: 500,
+            gather_ms: 5,
+            pool_mib: 64,
+            reorder_wait_ms: 60,
+            keyframe_interval_ms: 2_000,
+        }
+    }
+}
+
+impl Default for Audio {
+    fn default() -> Self {
+        Self { sample_rate_hz: 48_000, channels: 1, bit_rate_bps: 64_000, silent_when_absent: true }
+    }
+}
+
+impl Default for Rtmp {
+    fn default() -> Self {
+        Self {
+            stream_name_prefix: "rtmp_".to_owned(),
+            flash_version: "FMLE/3.0 (compatible; sipcast)".to_owned(),
+        }
+    }
+}
+
+impl Default for Origin {
+    fn default() -> Self {
+        Self { enabled: true, listen: (Ipv4Addr::LOCALHOST, 1935).into() }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// What is wrong with the configuration and where.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    Unreadable(PathBuf, String),
+    /// The file is no TOML, or has an unknown key or a wrong value; the text names line and column.
+    File(PathBuf, String),
+    /// A variable is unknown or has a wrong value.
+    Variable(String, String),
+    /// A `--set` is unknown or wrong.
+    Flag(String, String),
+    /// A value is outside its range: section and key, what is expected.
+    Range(&'static str, &'static str),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(path, why) => write!(f, "cannot read {}: {why}", path.display()),
+            Self::File(path, why) => write!(f, "in {}: {why}", path.display()),
+            Self::Variable(name, why) => write!(f, "environment variable {name}: {why}"),
+            Self::Flag(flag, why) => write!(f, "flag {flag}: {why}"),
+            Self::Range(key, expected) => write!(f, "{key} must be {expected}"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Reads `defaults` (as `section.key`, value), file, variables and settings, in rising precedence.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its place.
+    pub fn load(
+        defaults: &[(&str, &str)],
+        file: Option<&Path>,
+        variables: impl IntoIterator<Item = (String, String)>,
+        settings: &[(String, String)],
+    ) -> Result<Self, ConfigError> {
+        let mut table = Table::new();
+        for (key, value) in defaults {
+            let (section, name) = key.split_once('.').unwrap_or((key, ""));
+            set(&mut table, section, name, value).map_err(|why| ConfigError::Flag((*key).to_owned(), why))?;
+        }
+        if let Some(path) = file {
+            merge(&mut table, read_file(path)?);
+        }
+        for (name, value) in variables {
+            let Some(key) = name.strip_prefix(VARIABLE_PREFIX) else { continue };
+            let (section, key) = key.split_once('_').unwrap_or((key, ""));
+            let (section, key) = (section.to_ascii_lowercase(), key.to_ascii_lowercase());
+            set(&mut table, &section, &key, &value).map_err(|why| ConfigError::Variable(name, why))?;
+        }
+        for (key, value) in settings {
+            let (section, name) = key.split_once('.').unwrap_or((key, ""));
+            set(&mut table, section, name, value)
+                .map_err(|why| ConfigError::Flag(format!("--set {key}"), why))?;
+        }
+        let config = Config::deserialize(Value::Table(table)).map_err(|error| {
+            // Each part was checked as it came in; only their combination could still be wrong.
+            ConfigError::Flag("--set".to_owned(), error.to_string())
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let Self { media, audio, rest, sip, .. } = self;
+        let rules = [
+            (media.port_min >= 1024, "media.port_min", "at least 1024"),
+            (media.port_max > media.port_min, "media.port_max", "above media.port_min"),
+            (media.shards <= 256, "media.shards", "at most 256"),
+            (media.gather_ms <= 20, "media.gather_ms", "from 0 to 20"),
+            ((4..=127).contains(&media.pool_mib), "media.pool_mib", "from 4 to 127"),
+            (media.broadcasts_per_shard_max >= 1, "media.broadcasts_per_shard_max", "at least 1"),
+            (media.reorder_wait_ms <= 1000, "media.reorder_wait_ms", "from 0 to 1000"),
+            (
+                sipcast_contract::options::AacOptions::SAMPLE_RATES_HZ.contains(&audio.sample_rate_hz),
+                "audio.sample_rate_hz",
+                "48000, 44100, 32000, 24000, 16000 or 8000",
+            ),
+            ((1..=2).contains(&audio.channels), "audio.channels", "1 or 2"),
+            ((8_000..=320_000).contains(&audio.bit_rate_bps), "audio.bit_rate_bps", "from 8000 to 320000"),
+            (rest.broadcasts_max >= 1, "rest.broadcasts_max", "at least 1"),
+            (sip.session_expires_s >= 90, "sip.session_expires_s", "at least 90 (RFC 4028 §4)"),
+            (sip.register_expires_s >= 30, "sip.register_expires_s", "at least 30"),
+            (sip.ring_timeout_s >= 1, "sip.ring_timeout_s", "at least 1"),
+        ];
+        match rules.into_iter().find(|(holds, ..)| !holds) {
+            Some((_, key, expected)) => Err(ConfigError::Range(key, expected)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What every variable begins with.
+const VARIABLE_PREFIX: &str = "SIPCAST_";
+
+fn read_file(path: &Path) -> Result<Table, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| ConfigError::Unreadable(path.to_owned(), error.to_string()))?;
+    let wrong = |error: toml::de::Error| ConfigError::File(path.to_owned(), error.to_string());
+    // Read twice: into its types for errors that name line and column, then as a table to be overlaid.
+    toml::from_str::<Config>(&text).map_err(wrong)?;
+    toml::from_str(&text).map_err(wrong)
+}
+
+fn merge(table: &mut Table, over: Table) {
+    for (section, values) in over {
+        match (table.get_mut(&section), values) {
+            (Some(Value::Table(below)), Value::Table(values)) => below.extend(values),
+            (_, values) => {
+                table.insert(section, values);
+            }
+        }
+    }
+}
+
+/// Puts one setting into `table` if the whole stays a valid configuration.
+fn set(table: &mut Table, section: &str, key: &str, text: &str) -> Result<(), String> {
+    let mut last = String::new();
+    // A number or boolean where the key takes one, else the text itself.
+    for value in [scalar(text), Some(Value::String(text.to_owned()))].into_iter().flatten() {
+        let mut alone = Table::new();
+        alone.insert(section.to_owned(), Value::Table(Table::from_iter([(key.to_owned(), value.clone())])));
+        match Config::deserialize(Value::Table(alone)) {
+            Ok(_) => {
+                let entry = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+                if let Value::Table(entry) = entry {
+                    entry.insert(key.to_owned(), value);
+                }
+                return Ok(());
+            }
+            Err(error) if last.is_empty() => last = error.to_string().trim().to_owned(),
+            Err(_) => {}
+        }
+    }
+    Err(last)
+}
+
+fn scalar(text: &str) -> Option<Value> {
+    text.parse::<i64>()
+        .map(Value::Integer)
+        .or_else(|_| text.parse::<bool>().map(Value::Boolean))
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str, variables: &[(&str, &str)], settings: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let path = std::env::temp_dir().join(format!(
+            "sipcast-config-{}-{:?}.toml",
+            std::process::id(),
+            std::thread::current().id()
+        ));
+        std::fs::write(&path, file).expect("a writable temporary directory");
+        let owned = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+            pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+        };
+        let config = Config::load(&[("media.shards", "9"), ("sip.listen", "127.0.0.1:5060")], Some(&path), owned(variables), &owned(settings));
+        std::fs::remove_file(&path).expect("just written");
+        config
+    }
+
+    #[test]
+    fn the_example_documents_exactly_the_defaults() {
+        let example: Config = toml::from_str(EXAMPLE).expect("the example is valid");
+        assert_eq!(example, Config::default());
+    }
+
+    #[test]
+    fn flags_beat_variables_beat_the_file() {
+        let file = "[media]\nport_min = 2000\nport_max = 3000\nshards = 1\n";
+        let variables = [("SIPCAST_MEDIA_PORT_MAX", "4000"), ("SIPCAST_MEDIA_SHARDS", "2"), ("HOME", "/")];
+        let config = load(file, &variables, &[("media.shards", "3")]).expect("valid");
+        assert_eq!((config.media.port_min, config.media.port_max, config.media.shards), (2000, 4000, 3));
+        assert_eq!(load(file, &[], &[]).expect("valid").media.shards, 1, "the file beats built-in defaults");
+        assert_eq!(load("", &[], &[]).expect("valid").media.shards, 9);
+        let config = load("", &[], &[("rtmp.stream_name_prefix", ""), ("sip.tcp", "false")]).expect("valid");
+        assert_eq!((config.rtmp.stream_name_prefix.as_str(), config.sip.tcp), ("", false));
+        let config = load("", &[], &[("rtmp.stream_name_prefix", "12")]).expect("valid");
+        assert_eq!(config.rtmp.stream_name_prefix, "12");
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line() {
+        let text = load("[sip]\n\nlissten = \"1.2.3.4:5060\"\n", &[], &[]).expect_err("unknown").to_string();
+        assert!(text.contains("line 3") && text.contains("lissten") && text.contains("listen"), "{text}");
+    }
+
+    #[test]
+    fn each_source_names_itself_in_its_error() {
+        let text = |variables: &[(&str, &str)], settings: &[(&str, &str)]| {
+            load("", variables, settings).expect_err("wrong").to_string()
+        };
+        assert!(text(&[("SIPCAST_MEDIA_SHARDS", "many")], &[]).contains("SIPCAST_MEDIA_SHARDS"));
+        assert!(text(&[("SIPCAST_NONSENSE", "1")], &[]).contains("nonsense"));
+        assert!(text(&[], &[("rest.port", "1")]).contains("--set rest.port"));
+        assert!(text(&[], &[("media.gather_ms", "21")]).contains("media.gather_ms must be from 0 to 20"));
+        assert!(text(&[], &[("audio.sample_rate_hz", "11025")]).contains("44100"));
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let path = Path::new("/nonexistent/sipcast.toml");
+        let error = Config::load(&[], Some(path), [], &[]).expect_err("missing").to_string();
+        assert!(error.contains("/nonexistent/sipcast.toml"), "{error}");
+    }
+}

@@ -1,0 +1,227 @@
+//! One running sipcast: everything bound and started in order, drained and stopped in the reverse one.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use sipcast_contract::MediaOptions;
+use sipcast_contract::limits::SLOT_LEN;
+use sipcast_contract::options::{AacOptions, ShardOptions};
+use sipcast_control::sip_endpoint::SipOptions;
+use sipcast_control::{ControlOptions, ControlPlane, PageDefaults, SipEndpoint, StreamPrefix};
+use sipcast_dataplane::Dataplane;
+use sipcast_origin::{Origin, OriginOptions};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::config::Config;
+use crate::telemetry;
+
+/// How long calls may take to say BYE and targets to unpublish.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// RTMP application of the embedded server that the page proposes.
+const ORIGIN_APP: &str = "live";
+
+/// A running sipcast.
+pub struct Node {
+    /// Its control plane.
+    pub control: ControlPlane,
+    /// Where REST API and page listen.
+    pub rest_address: SocketAddr,
+    /// RTMP URL of the embedded server.
+    pub origin_url: Option<String>,
+    origin: Option<Origin>,
+    dataplane: Dataplane,
+    http: JoinHandle<std::io::Result<()>>,
+    http_stop: oneshot::Sender<()>,
+}
+
+/// Runs until a signal ends it.
+///
+/// # Errors
+/// What could not be started, and which setting or flag changes it.
+pub fn serve(config: Config) -> anyhow::Result<()> {
+    telemetry::start(&config.log)?;
+    runtime()?.block_on(async {
+        let mut signals = Signals::listen()?;
+        let node = Node::start(&config, None).await?;
+        tracing::info!(rest = %node.rest_address, sip = %config.sip.listen, "sipcast is running");
+        signals.first().await;
+        signals.exit_on_the_next();
+        node.stop().await
+    })
+}
+
+/// The control plane's runtime.
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("control")
+        .build()
+        .context("the control plane's threads cannot be started")
+}
+
+impl Node {
+    /// Binds every port first, so that a taken one is told before anything runs.
+    ///
+    /// # Errors
+    /// As [`serve`].
+    pub async fn start(config: &Config, page: Option<PageDefaults>) -> anyhow::Result<Self> {
+        let rest = TcpListener::bind(config.rest.listen).await.with_context(|| {
+            format!(
+                "the REST API cannot listen on {}: choose another with --rest-listen ADDRESS:PORT",
+                config.rest.listen
+            )
+        })?;
+        let rest_address = rest.local_addr().context("the REST listener has no address")?;
+        let origin = match config.origin.enabled {
+            true => Some(start_origin(config).await?),
+            false => None,
+        };
+        let sip = SipEndpoint::bind(sip_options(config))
+            .await
+            .context("choose another address or port with --sip-listen ADDRESS:PORT")?;
+        let shards = match config.media.shards {
+            0 => std::thread::available_parallelism().map_or(1, |n| n.get() as u16),
+            n => n,
+        };
+        let dataplane = Dataplane::start(shards, &shard_options(config))?;
+        let origin_url = origin.as_ref().map(|origin| format!("rtmp://{}/{ORIGIN_APP}", origin.local_addr()));
+        let options = control_options(config, origin_url.clone(), page);
+        let control = ControlPlane::start(options, sip, dataplane.senders(), dataplane.reports())
+            .context("the control plane cannot be started")?;
+        let mut router = control.router();
+        if let Some(origin) = &origin {
+            router = router.merge(origin.router());
+        }
+        let (http_stop, stopped) = oneshot::channel::<()>();
+        let http = tokio::spawn(
+            axum::serve(rest, router)
+                .with_graceful_shutdown(async {
+                    // A dropped sender means the same as a message: stop.
+                    let _ = stopped.await;
+                })
+                .into_future(),
+        );
+        Ok(Self { control, rest_address, origin_url, origin, dataplane, http, http_stop })
+    }
+
+    /// Ends every call with BYE and every publication with its goodbye, then stops all parts.
+    ///
+    /// # Errors
+    /// What did not end in time, or did not come home.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        let drained = self.control.shutdown(DRAIN_MAX).await;
+        let missing = self.control.stop_shards(DRAIN_MAX).await;
+        let _ = self.http_stop.send(());
+        if let Some(origin) = self.origin {
+            origin.shutdown().await;
+        }
+        // Players and pollers keep connections open; they need no farewell.
+        self.http.abort();
+        match missing {
+            Err(shards) => anyhow::bail!("{shards} shards did not stop in time"),
+            Ok(0) => {}
+            Ok(slots) => anyhow::bail!("{slots} packet buffers did not come home"),
+        }
+        tokio::task::spawn_blocking(|| self.dataplane.stop()).await.context("the shards' threads")?;
+        tracing::info!(?drained, "sipcast has ended");
+        Ok(())
+    }
+}
+
+/// SIGINT and SIGTERM.
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Takes the two signals over.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub fn listen() -> anyhow::Result<Self> {
+        let on = |kind| signal(kind).context("signals cannot be listened to");
+        Ok(Self { interrupt: on(SignalKind::interrupt())?, terminate: on(SignalKind::terminate())? })
+    }
+
+    /// Waits for the first one.
+    pub async fn first(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+
+    /// From now on a further one ends the process at once, with the exit code of an interrupted one.
+    pub fn exit_on_the_next(mut self) {
+        tokio::spawn(async move {
+            self.first().await;
+            std::process::exit(130);
+        });
+    }
+}
+
+async fn start_origin(config: &Config) -> anyhow::Result<Origin> {
+    let options = OriginOptions { rtmp_bind: config.origin.listen, ..OriginOptions::default() };
+    Origin::bind(options)
+        .await
+        .context("choose another address or port with --origin-listen ADDRESS:PORT, or set origin.enabled=false")
+}
+
+fn sip_options(config: &Config) -> SipOptions {
+    let sip = &config.sip;
+    SipOptions {
+        bind: sip.listen.ip(),
+        port: sip.listen.port(),
+        tcp: sip.tcp,
+        advertised_address: sip.advertised_address,
+        user_agent: sip.user_agent.clone(),
+        register_expires_s: sip.register_expires_s,
+        session_expires_s: sip.session_expires_s,
+        ring_timeout: Duration::from_secs(sip.ring_timeout_s.into()),
+        ..SipOptions::default()
+    }
+}
+
+fn shard_options(config: &Config) -> ShardOptions {
+    let media = &config.media;
+    ShardOptions {
+        rtp_port_min: media.port_min,
+        rtp_port_max: media.port_max,
+        gather: Duration::from_millis(media.gather_ms.into()),
+        broadcasts_max: media.broadcasts_per_shard_max,
+        pool_slots: (media.pool_mib << 20) / SLOT_LEN as u32,
+    }
+}
+
+fn control_options(
+    config: &Config,
+    origin_rtmp_url: Option<String>,
+    page: Option<PageDefaults>,
+) -> ControlOptions {
+    ControlOptions {
+        broadcasts_max: config.rest.broadcasts_max,
+        grace: Duration::from_secs(config.rest.finished_call_grace_s.into()),
+        stream_prefix: StreamPrefix::new(config.rtmp.stream_name_prefix.clone()),
+        media: MediaOptions {
+            aac: AacOptions {
+                sample_rate_hz: config.audio.sample_rate_hz,
+                channels: config.audio.channels,
+                bit_rate_bps: config.audio.bit_rate_bps,
+            },
+            reorder_wait: Duration::from_millis(config.media.reorder_wait_ms.into()),
+            keyframe_interval_max: Duration::from_millis(config.media.keyframe_interval_ms.into()),
+            silent_audio: config.audio.silent_when_absent,
+        },
+        media_address: config.media.address,
+        flash_version: config.rtmp.flash_version.clone(),
+        origin_rtmp_url,
+        page,
+        ..ControlOptions::default()
+    }
+}

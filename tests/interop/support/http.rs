@@ -1,0 +1,61 @@
+//! The least of an HTTP client: one request, one connection.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// Status code.
+    pub status: u16,
+    /// Header block as it came.
+    pub headers: String,
+    /// Body.
+    pub body: String,
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error} in {:?}", self.body))
+    }
+}
+
+/// Sends one request. `None` when nobody listens or the answer is cut short.
+pub fn request(to: SocketAddr, method: &str, path: &str, body: &str) -> Option<Answer> {
+    let mut stream = TcpStream::connect(to).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    // A server may answer and close before it has read a body that it refuses.
+    let _ = stream.write_all(request.as_bytes());
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    parse(&answer)
+}
+
+fn parse(bytes: &[u8]) -> Option<Answer> {
+    let text = String::from_utf8_lossy(bytes);
+    let (headers, body) = text.split_once("\r\n\r\n")?;
+    let status = headers.split(' ').nth(1)?.parse().ok()?;
+    let chunked = headers.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    let body = if chunked { unchunk(body) } else { body.to_owned() };
+    Some(Answer { status, headers: headers.to_owned(), body })
+}
+
+fn unchunk(mut rest: &str) -> String {
+    let mut body = String::new();
+    while let Some((len, after)) = rest.split_once("\r\n") {
+        let len = usize::from_str_radix(len.trim(), 16).unwrap_or(0);
+        if len == 0 || after.len() < len {
+            break;
+        }
+        body.push_str(&after[..len]);
+        rest = after[len..].trim_start_matches("\r\n");
+    }
+    body
+}
