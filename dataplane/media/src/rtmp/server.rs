@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use sipcast_contract::Secret;
 
-use super::amf0::{Reader, Value};
+use super::amf0::{Amf0Error, Reader, Value};
 use super::chunker::{Chunker, MessageHeader};
 use super::command::{self, Command};
 use super::control::{AcknowledgementWindow, Control, LIMIT_DYNAMIC};
@@ -83,7 +83,6 @@ impl std::fmt::Debug for ServerEvent {
 }
 
 /// One client's session.
-#[derive(Debug)]
 pub struct ServerSession {
     /// `None` once it is complete.
     handshake: Option<ServerHandshake>,
@@ -220,7 +219,7 @@ impl ServerSession {
         match message.type_id {
             message_type::AUDIO => self.handle_media(MediaKind::Audio, message),
             message_type::VIDEO => self.handle_media(MediaKind::Video, message),
-            message_type::DATA_AMF0 | message_type::DATA_AMF3 => self.handle_data(&message)?,
+            message_type::DATA_AMF0 | message_type::DATA_AMF3 => self.handle_data(&message),
             message_type::COMMAND_AMF0 | message_type::COMMAND_AMF3 => {
                 let command = Command::decode(message.type_id, &message.payload)?;
                 self.handle_command(&command, message.message_stream)?;
@@ -243,29 +242,15 @@ impl ServerSession {
         }
     }
 
-    fn handle_data(&mut self, message: &ReceivedMessage) -> Result<(), Fault> {
-        if self.role != Role::Publishing(message.message_stream) {
-            return Ok(());
-        }
+    /// Takes `onMetaData`; other data, and metadata that is no AMF0 or beyond its limits, is passed over: a stream
+    /// does not need it.
+    fn handle_data(&mut self, message: &ReceivedMessage) {
         let data = command::without_format_byte(message.type_id, &message.payload);
-        let mut reader = Reader::new(data);
-        let mut begin = data;
-        if reader.is_empty() {
-            return Ok(());
+        if self.role == Role::Publishing(message.message_stream)
+            && let Ok(Some(metadata)) = find_metadata(data)
+        {
+            self.events.push_back(ServerEvent::Metadata(message.payload.slice_ref(metadata)));
         }
-        let mut name = reader.value()?;
-        if name.as_str() == Some("@setDataFrame") {
-            begin = reader.rest();
-            name = reader.value()?;
-        }
-        if name.as_str() == Some("onMetaData") {
-            // Players get these bytes as they are: they must be AMF0 to the end.
-            while !reader.is_empty() {
-                reader.value()?;
-            }
-            self.events.push_back(ServerEvent::Metadata(message.payload.slice_ref(begin)));
-        }
-        Ok(())
     }
 
     fn handle_command(&mut self, command: &Command, message_stream: u32) -> Result<(), Fault> {
@@ -368,6 +353,31 @@ impl ServerSession {
     }
 }
 
+/// The AMF data from the name `onMetaData` on. Players get it as it is: it must be AMF0 to the end.
+fn find_metadata(data: &[u8]) -> Result<Option<&[u8]>, Amf0Error> {
+    let mut reader = Reader::new(data);
+    let mut metadata = data;
+    let mut name = reader.value()?;
+    if name.as_str() == Some("@setDataFrame") {
+        metadata = reader.rest();
+        name = reader.value()?;
+    }
+    while !reader.is_empty() {
+        reader.value()?;
+    }
+    Ok((name.as_str() == Some("onMetaData")).then_some(metadata))
+}
+
+/// Shows the role only: input and output hold names and keys.
+impl std::fmt::Debug for ServerSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerSession")
+            .field("connected", &self.connected)
+            .field("role", &self.role)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Message streams a client may create; only one is used.
 const STREAMS_MAX: u32 = 16;
 const COMMAND_CHUNK_STREAM: u8 = 3;
@@ -380,6 +390,7 @@ mod tests {
     use super::*;
     use crate::rtmp::command::Connect;
     use crate::rtmp::handshake::{ClientHandshake, Mode};
+    use crate::rtmp::random::SplitMix64;
 
     /// A client made of the wire parts.
     struct Client {
@@ -550,6 +561,55 @@ mod tests {
         let bomb = [3u8, 0, 1, b'x'].repeat(50_000);
         let fault = client.send(0, message_type::COMMAND_AMF0, &[&[2, 0, 1, b'c'][..], &bomb].concat());
         assert_eq!(fault, Err(Fault::Amf0(crate::rtmp::amf0::Amf0Error::TooDeep)));
+    }
+
+    #[test]
+    fn broken_metadata_is_passed_over() {
+        let mut client = Client::publishing();
+        for data in [&b""[..], &[2, 0, 9], &[2, 0, 1, b'x'], &[5; 2000], &[3, 0, 1, b'x'].repeat(1000)] {
+            client.send(1, message_type::DATA_AMF0, data).expect("valid");
+            client.send(1, message_type::DATA_AMF3, data).expect("valid");
+        }
+        assert_eq!(client.events(), []);
+    }
+
+    #[test]
+    fn a_mutated_session_ends_in_a_fault_or_goes_on() {
+        let mut valid = Vec::new();
+        let mut chunker = Chunker::new();
+        chunker.announce(&mut valid);
+        let connect = Connect { app: "live", tc_url: "rtmp://h/live", flash_version: "x" };
+        let messages = [
+            (0, message_type::COMMAND_AMF0, command::connect(1.0, &connect)),
+            (0, message_type::COMMAND_AMF0, command::call("createStream", 2.0, &[])),
+            (1, message_type::COMMAND_AMF0, command::call("publish", 3.0, &["key", "live"])),
+            (1, message_type::DATA_AMF0, command::call("onMetaData", 0.0, &["x"])),
+            (1, message_type::VIDEO, vec![7; 500]),
+            (0, message_type::COMMAND_AMF0, command::call("FCUnpublish", 6.0, &["key"])),
+        ];
+        for (message_stream, type_id, payload) in messages {
+            let header = MessageHeader { chunk_stream: 3, timestamp_ms: 0xff_fffe, type_id, message_stream };
+            chunker.write(&header, &payload, &mut valid);
+        }
+        let mut faults = 0;
+        for seed in 0..2000 {
+            let mut random = SplitMix64::new(seed);
+            let mut bytes = valid.clone();
+            for _ in 0..random.below(6) {
+                let at = random.below(bytes.len() as u64) as usize;
+                bytes[at] = random.next_u64() as u8;
+            }
+            let mut client = Client::new();
+            for piece in bytes.chunks(1 + random.below(200) as usize) {
+                if client.session.handle_input(piece).is_err() {
+                    faults += 1;
+                    break;
+                }
+                client.session.accept();
+            }
+            assert!(client.session.output_len() < 10_000, "seed {seed}");
+        }
+        assert!(faults > 0 && faults < 2000);
     }
 
     #[test]
