@@ -52,11 +52,14 @@ fn a_changed_address_is_learnt_anew() {
     let rtp = sim::address("198.51.100.7:5004");
     moved.video.as_mut().expect("video").transport = sim::transport("198.51.100.7:5004");
     world.callee.video_from = rtp;
+    let moved_at = world.now;
     world.pipeline.set_media(&moved, world.now);
     let pictures = world.sink(1).pictures.len();
     world.run(2000);
     assert!(world.sink(1).pictures.len() - pictures > 40);
     world.sink(1).assert_exact(&world.callee.pictures);
-    assert!(world.sent.last().is_some() && world.sent.iter().any(|sent| sent.to.ip() == rtp.ip()));
+    let opened = world.sent.iter().find(|sent| sent.to == rtp).expect("the way was opened");
+    assert!((opened.at - moved_at).as_millis() <= 1);
+    assert!(world.sent.iter().any(|sent| sent.to == sim::address("198.51.100.7:5005")));
     world.finish();
 }

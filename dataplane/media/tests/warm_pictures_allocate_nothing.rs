@@ -49,6 +49,8 @@ fn a_warm_picture_allocates_nothing() {
     world.run(3000);
     assert!(!world.sink(1).pictures.is_empty());
 
+    world.callee.is_sending = false;
+    world.run(100);
     // From here on by hand, so that the test's own callee and server do not count.
     let from = address(sim::VIDEO);
     let step = std::time::Duration::from_micros(33_333);

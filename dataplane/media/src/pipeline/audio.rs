@@ -227,11 +227,8 @@ impl AudioPath {
 
     /// 20 ms of silence (RFC 6263 §4.2 has comfort noise, which fewer phones know).
     fn poll_keep_alive(&mut self, now: Timestamp, arena: &mut Arena) -> Option<Transmit> {
-        if !self.stream.poll_keep_alive(now) {
-            return None;
-        }
+        let to = self.stream.poll_keep_alive(now)?;
         let format = *self.media.as_ref()?.formats.first()?;
-        let to = self.stream.rtp_destination()?;
         self.sequence_number = self.sequence_number.wrapping_add(1);
         // Truncation is wanted: RTP time wraps.
         let timestamp = (now.as_micros() / 125) as u32;

@@ -31,6 +31,10 @@ pub(super) struct RtpStream {
     /// A report is wanted at once: to open the way for the peer's RTCP.
     is_report_due: bool,
     keep_alive: KeepAlive,
+    /// Media came from where it is expected since the peer's address was last agreed on.
+    is_heard: bool,
+    /// The source of before that, which may go on for a moment.
+    source_before: Option<SocketAddr>,
     goodbye: Goodbye,
     /// The peer said BYE for its stream and has sent nothing since.
     has_left: bool,
@@ -84,6 +88,8 @@ impl RtpStream {
             reports: ReportSchedule::new(seed, now),
             is_report_due: false,
             keep_alive: KeepAlive::default(),
+            is_heard: false,
+            source_before: None,
             goodbye: Goodbye::NotYet,
             has_left: false,
         }
@@ -100,6 +106,7 @@ impl RtpStream {
             self.keep_alive.stop();
             return if before.is_some_and(receives) { TransportChange::Held } else { TransportChange::None };
         };
+        let source_before = self.latch.as_ref().filter(|latch| latch.is_latched()).and_then(Latch::remote_rtp);
         match &mut self.latch {
             Some(latch) => latch.set_transport(transport, now),
             None => self.latch = Some(Latch::new(transport)),
@@ -107,6 +114,8 @@ impl RtpStream {
         let is_moved = before.is_none_or(|before| before.remote_rtp != transport.remote_rtp);
         if is_moved {
             self.is_report_due = true;
+            self.is_heard = false;
+            self.source_before = source_before;
             match transport.remote_rtp {
                 Some(_) => self.keep_alive.begin(now),
                 None => self.keep_alive.stop(),
@@ -200,9 +209,13 @@ impl RtpStream {
         }
     }
 
-    /// Whether a keep-alive packet is to be sent to [`RtpStream::rtp_destination`] now.
-    pub(super) fn poll_keep_alive(&mut self, now: Timestamp) -> bool {
-        self.keep_alive.poll(self.latch.as_ref().is_some_and(Latch::is_latched), now)
+    /// Where a keep-alive packet is to be sent now: to the agreed address until the peer is heard, which opens
+    /// the way, then to where its media comes from.
+    pub(super) fn poll_keep_alive(&mut self, now: Timestamp) -> Option<SocketAddr> {
+        if !self.keep_alive.poll(self.is_heard, now) {
+            return None;
+        }
+        if self.is_heard { self.rtp_destination() } else { self.transport?.remote_rtp }
     }
 
     /// A report with what is asked for, if one is due or something is asked for.
@@ -218,11 +231,13 @@ impl RtpStream {
         if !(is_scheduled || self.is_report_due || is_goodbye || requests != Requests::default()) {
             return None;
         }
-        self.is_report_due = false;
+        let is_opening = std::mem::take(&mut self.is_report_due) && !self.is_heard;
         if is_goodbye {
             self.goodbye = Goodbye::Said;
         }
-        let to = self.latch.as_ref()?.remote_rtcp()?;
+        // The first report opens the way at the agreed address; the others go to where the peer really is.
+        let agreed = if is_opening { self.transport?.remote_rtcp } else { None };
+        let to = agreed.or_else(|| self.latch.as_ref()?.remote_rtcp())?;
         let block = self.receiver.report_block(now);
         let written = arena.write_with(CompoundWriter::LEN_MAX, |out| {
             // The longest compound fits LEN_MAX; if it did not, what was written is whole all the same.
@@ -274,6 +289,7 @@ impl RtpStream {
             return;
         };
         let is_agreed = is_agreed(packet.payload_type);
+        let agreed = self.transport.and_then(|transport| transport.remote_rtp);
         let Some(latch) = &mut self.latch else {
             // Media that comes before anything was agreed on.
             self.receiver.count_unknown_payload_type();
@@ -282,6 +298,7 @@ impl RtpStream {
         match latch.admit(from, packet, is_agreed, arrival) {
             Admission::Accepted { earlier, packet } => {
                 self.has_left = false;
+                self.is_heard |= Some(from) != self.source_before || agreed == Some(from);
                 // Packets that are not taken are counted by the receiver.
                 if let Some(earlier) = earlier {
                     let _ = self.receiver.push(earlier, arrival);

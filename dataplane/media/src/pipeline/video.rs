@@ -354,11 +354,8 @@ impl VideoPath {
 
     /// An RTP packet without payload: what hardphones send, and nothing that a decoder could mistake.
     fn poll_keep_alive(&mut self, now: Timestamp, arena: &mut Arena) -> Option<Transmit> {
-        if !self.stream.poll_keep_alive(now) {
-            return None;
-        }
+        let to = self.stream.poll_keep_alive(now)?;
         let payload_type = self.formats.first()?.payload_type;
-        let to = self.stream.rtp_destination()?;
         self.sequence_number = self.sequence_number.wrapping_add(1);
         // Truncation is wanted: RTP time wraps.
         let timestamp = (now.as_micros() * 9 / 100) as u32;

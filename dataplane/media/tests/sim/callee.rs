@@ -204,7 +204,7 @@ pub fn rtp_packet(
 /// A sender report without blocks.
 fn report(ssrc: u32, now: Timestamp, rtp: u32) -> Vec<u8> {
     let micros = now.as_micros();
-    let ntp = (3_900_000_000 + micros / 1_000_000) << 32 | ((micros % 1_000_000) << 32) / 1_000_000;
+    let ntp = ((3_900_000_000 + micros / 1_000_000) << 32) | (((micros % 1_000_000) << 32) / 1_000_000);
     let mut bytes = vec![0x80, 200, 0, 6];
     bytes.extend(ssrc.to_be_bytes());
     bytes.extend(ntp.to_be_bytes());
