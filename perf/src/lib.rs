@@ -1,1 +1,10 @@
-//! test callee, RTMP sink and load harness
+//! Test callee, RTMP sink and load harness.
+//!
+//! [`callee`] is the SIP user agent that the demo and the tests call, [`sink`] an RTMP server that counts,
+//! [`load`] puts both around a running sipcast and measures it.
+
+#![deny(unsafe_code)]
+
+pub mod callee;
+pub mod load;
+pub mod sink;
