@@ -145,6 +145,11 @@ impl SendQueue {
         (self.pictures_dropped, self.audio_dropped)
     }
 
+    #[cfg(test)]
+    pub(super) fn capacities(&self) -> (usize, usize) {
+        (self.segments.capacity(), self.records.capacity())
+    }
+
     /// Empties the queue, for a new connection; the counts stay.
     pub fn clear(&mut self) {
         self.segments.clear();

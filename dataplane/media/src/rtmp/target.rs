@@ -485,15 +485,18 @@ impl Target {
                     *pictures += 1;
                 }
             }
-            let (Link::Up(publisher) | Link::Closing { publisher, .. }) = &mut self.link else {
-                return Ok(());
-            };
-            publisher.take_output(&mut self.wire);
-            let publishing = publisher.publishing();
             if !self.gather_wire(arena, out)? {
                 return Ok(());
             }
-            let Some(message_stream) = publishing else { return Ok(()) };
+            let (Link::Up(publisher) | Link::Closing { publisher, .. }) = &mut self.link else {
+                return Ok(());
+            };
+            if publisher.has_output() {
+                // Only into an empty `wire`: the publisher bounds what waits.
+                publisher.take_output(&mut self.wire);
+                continue;
+            }
+            let Some(message_stream) = publisher.publishing() else { return Ok(()) };
             if let Some(message) = &self.message {
                 // A message that does not fit whole waits for the next send, unless no send is large enough.
                 let segments = message.segments + 2 * (message.bytes / Chunker::CHUNK_SIZE + 1);

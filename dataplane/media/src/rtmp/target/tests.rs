@@ -476,6 +476,30 @@ fn an_exhausted_pool_delays_and_breaks_nothing() {
 }
 
 #[test]
+fn once_warm_nothing_grows() {
+    let mut scene = Scene::publishing(15);
+    let body = scene.body(100_000, 1400);
+    let capacities = |scene: &Scene| {
+        let target = &scene.target;
+        let queue = target.queue.capacities();
+        (queue, target.wire.capacity(), target.actions.capacity(), scene.out.segments.capacity())
+    };
+    let mut warm = None;
+    for turn in 0..200 {
+        scene.push(if turn % 50 == 0 { IdrPicture } else { Picture }, turn * 33, &body);
+        scene.push(Audio, turn * 33 + 1, &body[..1]);
+        scene.exchange();
+        scene.media.clear();
+        if turn == 10 {
+            warm = Some(capacities(&scene));
+        }
+    }
+    assert_eq!(warm, Some(capacities(&scene)));
+    drop(body);
+    scene.ends_with_all_leases_home();
+}
+
+#[test]
 fn no_secret_is_shown() {
     let shown = format!("{:?}", Scene::publishing(14).target);
     assert!(!["s3cret", "t0ken", "hunter2"].iter().any(|secret| shown.contains(secret)), "{shown}");
