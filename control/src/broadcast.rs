@@ -215,6 +215,8 @@ impl Broadcasts {
             StartError::Taken(taken)
         })?;
         shared.counters.ordered.fetch_add(1, Ordering::Relaxed);
+        // Debug format: the text is the client's and must not forge log lines.
+        tracing::info!(broadcast = %id, call_id = ?order.call_id, callee = ?order.callee, "call ordered");
         Course::new(self.clone(), id, order, signals, opened_answer, closed_answer).spawn();
         Ok(())
     }

@@ -67,7 +67,7 @@ impl Course {
                 _ => &shared.counters.failed,
             };
             counter.fetch_add(1, Ordering::Relaxed);
-            tracing::info!(broadcast = %id, status = %end.status, sip_status = end.sip_status, reason = %end.reason,
+            tracing::info!(broadcast = %id, status = %end.status, sip_status = end.sip_status, reason = ?end.reason,
                 "call ended");
             let reason = Some(end.reason).filter(|reason| !reason.is_empty());
             shared.registry().finish(id, end.status, end.sip_status, reason);

@@ -74,6 +74,7 @@
 
   function remember() {
     const { [NEVER_STORED]: _, ...form } = values();
+    form.rtmpUrl = withoutCredentials(form.rtmpUrl);
     try {
       localStorage.setItem(STORE, JSON.stringify({ defaults: withoutPassword(), form }));
     } catch {
@@ -135,8 +136,12 @@
 
   function setLive(live) {
     call.live = live;
-    el("callButton").disabled = live;
-    el("hangupButton").disabled = !live;
+    // A button that is switched off loses the focus: hand it to the one that takes its place.
+    const [on, off] = live ? ["hangupButton", "callButton"] : ["callButton", "hangupButton"];
+    const focused = document.activeElement === el(off);
+    el(on).disabled = false;
+    el(off).disabled = true;
+    if (focused) el(on).focus();
     for (const part of [el("dtmf"), el("dtmfButton"), ...el("keypad").children]) part.disabled = !live;
   }
 
@@ -166,6 +171,7 @@
     el("rtmpUrlShown").textContent = shownUrl(form);
     try {
       await rest("call/startup", body);
+      keep(body.callId);
       poll();
     } catch (error) {
       over(["Failed", "bad"]);
@@ -173,14 +179,43 @@
     }
   }
 
+  const withoutCredentials = (url) => url.replace(/^(rtmp:\/\/)[^/]*@/i, "$1");
+
   /** The URL as published, without credentials. */
   const shownUrl = ({ rtmpUrl, rtmpStream }) =>
-    `${rtmpUrl.replace(/^(rtmp:\/\/)[^/@]*@/i, "$1").replace(/\?.*$/, "").replace(/\/+$/, "")}/${published(rtmpStream)}`;
+    `${withoutCredentials(rtmpUrl).replace(/\?.*$/, "").replace(/\/+$/, "")}/${published(rtmpStream)}`;
 
   const published = (name) => {
     const prefix = config.streamPrefix;
     return name.startsWith(prefix) && name.length > prefix.length ? name : prefix + name;
   };
+
+  /** Keeps the call's ID while this tab lives, so that a reload of the page does not leave the call unattended. */
+  function keep(callId) {
+    try {
+      if (callId) sessionStorage.setItem(STORE, callId);
+      else sessionStorage.removeItem(STORE);
+    } catch {
+      // Storage may be forbidden: then a reload loses sight of the call.
+    }
+  }
+
+  async function takeUpAgain() {
+    let callId = null;
+    try {
+      callId = sessionStorage.getItem(STORE);
+      if (!callId) return;
+      const [found] = await rest("call/find", { callId });
+      if (FINAL.includes(found.status) || call.live) return;
+      call.id = callId;
+      el("callId").textContent = callId;
+      el("rtmpUrlShown").textContent = shownUrl({ rtmpUrl: found.rtmpUrl ?? "", rtmpStream: found.rtmpStream ?? "" });
+      setLive(true);
+      poll();
+    } catch {
+      // The call is gone.
+    }
+  }
 
   async function poll() {
     clearTimeout(call.timer);
@@ -212,6 +247,7 @@
   function over(words) {
     clearTimeout(call.timer);
     setLive(false);
+    keep(null);
     call.established = false;
     show("callStatus", words);
     show("streamStatus", ["StreamNotFound", words[1] === "bad" ? "bad" : "idle"]);
@@ -290,6 +326,8 @@
       return;
     }
     if (!window.mpegts?.isSupported()) return say("This browser cannot play live streams (no Media Source Extensions).");
+    // Waiting for a stream is no error to tell the console of.
+    mpegts.LoggingControl.enableAll = false;
     player.wanted = true;
     player.failures = 0;
     player.overWebSocket = false;
@@ -443,6 +481,7 @@
     if (config.defaults) fill(config.defaults);
     else if (config.originRtmpUrl) el("rtmpUrl").value = config.originRtmpUrl;
     recall();
+    await takeUpAgain();
     document.documentElement.dataset.ready = "true";
   })();
 })();

@@ -321,3 +321,27 @@ async fn an_overdue_keyframe_is_asked_for_by_sip() {
         .expect("heard");
     assert_eq!(call.act().await, Act::Keyframe);
 }
+
+#[tokio::test]
+async fn a_reconnecting_target_gets_freshly_looked_up_addresses() {
+    let mut bench = Bench::new();
+    let mut named = order("a");
+    named["rtmpUrl"] = json!("rtmp://localhost/live");
+    bench.place(named).await.answer().await;
+    let (broadcast, target) = loop {
+        if let Command::AddTarget { broadcast, target, .. } = bench.command().await {
+            break (broadcast, target);
+        }
+    };
+    let moved = "192.0.2.1:1935".parse().expect("valid");
+    {
+        let mut registry = bench.control.broadcasts.shared.registry();
+        let record = registry.get_mut(broadcast).and_then(|b| b.targets.get_mut(&target)).expect("live");
+        record.spec.addresses = vec![moved];
+    }
+    let fault = sipcast_contract::report::TargetFault::Unreachable;
+    let lost = Report::Target { broadcast, target, state: TargetState::Reconnecting(fault) };
+    bench.reports.send(lost).expect("heard");
+    let Command::SetAddresses { addresses, .. } = bench.command().await else { panic!("no SetAddresses") };
+    assert!(!addresses.is_empty() && addresses.iter().all(|a| a.ip().is_loopback()), "{addresses:?}");
+}

@@ -51,6 +51,27 @@ async fn unknown_paths_and_methods_are_answered_in_json() {
 }
 
 #[tokio::test]
+async fn routes_that_begin_with_a_variable_can_be_merged_in() {
+    let bench = Bench::new();
+    let playback = axum::Router::new().route("/{app}/{file}", axum::routing::get(|| async { "FLV" }));
+    let router = bench.control.router().merge(playback);
+    for (path, status) in [
+        ("/live/rtmp_a.flv", 200),
+        ("/", 200),
+        ("/page.css", 200),
+        ("/statistics", 200),
+        ("/rest-api/nothing", 404),
+        ("/rest-api/call", 404),
+        ("/rest-api/call/nothing", 404),
+        ("/rest-api/call/startup", 405),
+    ] {
+        let request = Request::get(path).body(Body::empty()).expect("a request");
+        let response = tower::ServiceExt::oneshot(router.clone(), request).await.expect("infallible");
+        assert_eq!(response.status().as_u16(), status, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn bodies_are_limited_to_64_kib() {
     let bench = Bench::new();
     let body = |length: usize| format!("{{\"x\":\"{}\"}}", "a".repeat(length - 8));
