@@ -104,6 +104,13 @@ impl Registration {
         })
     }
 
+    /// Asks for `expires_s` seconds instead of [`EXPIRES_S`]; 0, which would un-register, is taken for 1.
+    #[must_use]
+    pub fn with_expires(mut self, expires_s: u32) -> Self {
+        self.expires_s = expires_s.clamp(1, EXPIRES_S_MAX);
+        self
+    }
+
     /// Request-URI, From, To, Route of the REGISTER.
     pub const fn addresses(&self) -> &Addresses {
         &self.addresses

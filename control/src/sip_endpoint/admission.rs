@@ -80,7 +80,7 @@ fn refusal(datagram: &[u8], from: SocketAddr, status: &str, user_agent: &str) ->
     }
     answer.push_str(&format!(
         "Allow: {}\r\nUser-Agent: {user_agent}\r\nContent-Length: 0\r\n\r\n",
-        super::ALLOW
+        sipcast_sip::call::ALLOW
     ));
     Some(answer.into_bytes())
 }

@@ -1,26 +1,32 @@
-//! The task of one call: registration, dialling, the dialog, and what is left to do once the call is over.
-//! Takes: one order. Gives: events, in the end how the call ended. Leaves out: the INVITE until its answer (`dialing`),
-//! the call after it (`in_dialog`).
+//! Drives one call: feeds what comes from the peer, the clock and the control to [`sipcast_sip::call::Call`] and carries
+//! out what it decides.
+//! Takes: one order. Gives: events, in the end how the call ended. Leaves out: decisions (`sipcast-sip`), transactions
+//! (`transaction`), what is left to do once the call is over (`afterwards`).
 
+use std::future::pending;
 use std::sync::Arc;
+use std::time::Duration;
 
-use rsipstack::sip::headers::make_header;
-use rsipstack::sip::{HasHeaders, Header, Method, Request, Response};
+use rsipstack::sip::{Header, HeadersExt, Method, Response};
 use rsipstack::transaction::Transaction;
-use sipcast_sip::digest::{Authenticator, DigestError};
-use sipcast_sip::sdp::Agreement;
-use sipcast_sip::status;
-use sipcast_sip::{CallEnd, CallEvent, CallOrder, CallStatus};
+use sipcast_contract::dtmf::DtmfStep;
+use sipcast_sip::call::{self as decisions, Action, CallOptions, PeerRequest};
+use sipcast_sip::{CallEnd, CallEvent, CallOrder, dtmf_info, status};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::dialog::{Dialog, cancel};
+use super::afterwards::{Afterwards, OpenInvite, Remains};
+use super::dialog::{Body, Dialog, headers};
 use super::dispatch::OpenDialog;
 use super::register::Lease;
 use super::steering::Steering;
-use super::transaction::{ClientTransaction, Reply, respond};
-use super::transport::Flow;
+use super::transaction::{
+    Acknowledged, ClientTransaction, Reply, fields, respond, sign, wait_for, with_fields,
+};
+use super::transport::{Flow, NextHop, Unreachable};
 
 /// What a call is made of.
 pub(super) struct CallParts {
@@ -33,296 +39,426 @@ pub(super) struct CallParts {
 /// How a call ended and what remains to be done for it.
 pub(super) type Outcome = (CallEnd, Option<Afterwards>);
 
-/// One call in progress.
-pub(super) struct Call {
-    pub shared: Arc<Shared>,
-    pub order: CallOrder,
-    pub steering: Steering,
-    pub authenticator: Authenticator,
-    pub events: mpsc::Sender<CallEvent>,
-    shown: Option<(CallStatus, u16)>,
-    agreed: Option<Agreement>,
-    held: bool,
+/// Runs a call to its end.
+pub(super) async fn run(parts: CallParts) -> Outcome {
+    let options = &parts.shared.options;
+    let options = CallOptions {
+        offer: options.offer,
+        session_expires_s: (options.session_expires_s > 0).then_some(options.session_expires_s),
+        answer_timeout: options.ring_timeout,
+    };
+    let decisions = match decisions::Call::new(&parts.order, options) {
+        Ok(decisions) => decisions,
+        Err(error) => return (status::end_of_trouble(0, &error.to_string()), None),
+    };
+    let lease = match register(&parts).await {
+        Ok(lease) => lease,
+        Err(end) => return (end, None),
+    };
+    let (dialog, flow) = tokio::select! {
+        biased;
+        () = abandoned(&parts.steering.hang_up, &parts.events) => return (status::end_of_order(0), None),
+        dialog = dialog(&parts.shared, &decisions) => match dialog {
+            Ok(dialog) => dialog,
+            Err(end) => return (end, None),
+        },
+    };
+    let (open, requests) = parts.shared.dialogs.open(dialog.call_id());
+    let now = Instant::now();
+    let driver = Driver {
+        decisions,
+        dialog,
+        flow,
+        requests,
+        open,
+        lease,
+        invite: None,
+        fork: None,
+        refresh: None,
+        info: None,
+        dtmf_after: now,
+        keyframe_after: now,
+        acknowledgements: JoinSet::new(),
+        asked: None,
+        bye: None,
+        last_status: 0,
+        parts,
+    };
+    driver.run().await
 }
 
-impl Call {
-    /// Runs a call to its end.
-    pub async fn run(parts: CallParts) -> Outcome {
-        let CallParts { shared, order, events, steering } = parts;
-        let account = &order.account;
-        let authenticator = match Authenticator::new(&account.authentication_name, account.password.clone()) {
-            Ok(authenticator) => authenticator,
-            Err(error) => return (status::end_of_trouble(0, &error.to_string()), None),
-        };
-        let mut call =
-            Self { shared, order, steering, authenticator, events, shown: None, agreed: None, held: false };
-        call.progress(CallStatus::Pending, 0);
-        let lease = match call.register().await {
-            Ok(lease) => lease,
-            Err(end) => return (end, None),
-        };
-        let (end, mut afterwards) = match call.dial().await {
-            Ok(session) => session.run(&mut call).await,
-            Err(outcome) => outcome,
-        };
-        match &mut afterwards {
-            Some(afterwards) => afterwards.lease = lease,
-            None => drop(lease),
+/// The registration that the account wants before its calls.
+async fn register(parts: &CallParts) -> Result<Option<Lease>, CallEnd> {
+    let account = &parts.order.account;
+    if !account.register {
+        return Ok(None);
+    }
+    tell(&parts.events, CallEvent::Progress { status: sipcast_sip::CallStatus::Pending, sip_status: 0 })
+        .await;
+    tokio::select! {
+        biased;
+        () = abandoned(&parts.steering.hang_up, &parts.events) => Err(status::end_of_order(0)),
+        lease = parts.shared.registrations.acquire(&parts.shared, account) => lease.map(Some),
+    }
+}
+
+/// A dialog to dial in and the way to its first hop.
+async fn dialog(shared: &Shared, decisions: &decisions::Call) -> Result<(Dialog, Flow), CallEnd> {
+    let addresses = decisions.addresses();
+    let flow = shared.network.flow(&NextHop::first(addresses)).await.map_err(unreachable)?;
+    let host = flow.local.ip().to_string();
+    let dialog = Dialog::new(addresses.clone(), &shared.options.user_agent, &host)
+        .map_err(|error| status::end_of_trouble(0, &format!("callee cannot be dialled: {error}")))?;
+    Ok((dialog, flow))
+}
+
+fn unreachable(error: Unreachable) -> CallEnd {
+    status::end_of_trouble(503, &error.to_string())
+}
+
+/// One call in progress.
+struct Driver {
+    parts: CallParts,
+    decisions: decisions::Call,
+    dialog: Dialog,
+    flow: Flow,
+    requests: mpsc::Receiver<Transaction>,
+    open: OpenDialog,
+    lease: Option<Lease>,
+    invite: Option<OpenInvite>,
+    /// The latest 2xx to the INVITE, should it be another fork's.
+    fork: Option<Response>,
+    /// The session refresh under way.
+    refresh: Option<Sent>,
+    /// The INFO under way; one at a time keeps digits in order.
+    info: Option<Sent>,
+    /// Not before this may the next DTMF step go.
+    dtmf_after: Instant,
+    /// Not before this may a picture be asked for again.
+    keyframe_after: Instant,
+    /// 2xx of ours whose ACK is awaited.
+    acknowledgements: JoinSet<Acknowledged>,
+    /// The peer's request that is being decided on.
+    asked: Option<Transaction>,
+    /// A BYE was decided on, with these headers.
+    bye: Option<Vec<Header>>,
+    last_status: u16,
+}
+
+/// A request of ours under way.
+struct Sent {
+    transaction: ClientTransaction,
+    body: Option<Body>,
+}
+
+impl Driver {
+    async fn run(mut self) -> Outcome {
+        self.decisions.start(self.parts.shared.now());
+        loop {
+            if let Some(end) = self.carry_out().await {
+                return (end, Some(self.leave().await));
+            }
+            self.turn().await;
         }
-        (end, afterwards)
     }
 
-    async fn register(&mut self) -> Result<Option<Lease>, CallEnd> {
-        if !self.order.account.register {
-            return Ok(None);
+    async fn leave(mut self) -> Afterwards {
+        self.acknowledgements.detach_all();
+        let remains = Remains {
+            shared: self.parts.shared,
+            decisions: self.decisions,
+            dialog: self.dialog,
+            flow: self.flow,
+            requests: self.requests,
+            _open: self.open,
+            lease: self.lease,
+            invite: self.invite,
+        };
+        Afterwards::new(remains, self.bye).await
+    }
+
+    /// Carries out what was decided. Gives the end if that was decided.
+    async fn carry_out(&mut self) -> Option<CallEnd> {
+        while let Some(action) = self.decisions.poll_action() {
+            match action {
+                Action::SendInvite { addresses, headers: extra, body } => {
+                    if let Err(end) = self.send_invite(*addresses, extra, body).await {
+                        self.decisions.handle_failure(end.sip_status, &end.reason);
+                    }
+                }
+                Action::Cancel => {
+                    // The call is over for its owner at once; cancelling goes on in the background.
+                    self.decisions.handle_failure(self.last_status, "");
+                }
+                Action::Bye { headers: extra } => self.bye = Some(headers(extra)),
+                Action::ByeFork { .. } => self.bye_fork().await,
+                Action::SendRefresh { method, headers: extra, body } => {
+                    let method = match method {
+                        decisions::RefreshMethod::Update => Method::Update,
+                        decisions::RefreshMethod::Invite => Method::Invite,
+                    };
+                    self.refresh = Some(self.send(method, headers(extra), body.map(Body::sdp)).await);
+                }
+                Action::Answer { status, headers: extra, body, .. } => {
+                    self.answer(status, headers(extra), body)
+                }
+                Action::Event(CallEvent::Ended(end)) => return Some(end),
+                Action::Event(event) => tell(&self.parts.events, event).await,
+            }
         }
+        None
+    }
+
+    /// One event from outside.
+    async fn turn(&mut self) {
+        let steering = &mut self.parts.steering;
+        let timeout = self.decisions.next_timeout().map(|at| self.parts.shared.instant(at));
+        let may_inform = self.decisions.is_established() && self.info.is_none();
         tokio::select! {
             biased;
-            () = abandoned(&self.steering.hang_up, &self.events) => Err(status::end_of_order(0)),
-            lease = self.shared.registrations.acquire(&self.shared, &self.order.account) => lease.map(Some),
+            () = abandoned(&steering.hang_up, &self.parts.events) => {
+                self.decisions.handle_hangup(self.parts.shared.now());
+            }
+            Some(transaction) = self.requests.recv() => self.handle_request(transaction),
+            response = next_of_invite(&mut self.invite) => self.handle_invite_response(response),
+            response = next_of(&mut self.refresh) => self.handle_refresh_response(response),
+            response = next_of(&mut self.info) => self.handle_info_response(response).await,
+            Some(result) = self.acknowledgements.join_next() => match result {
+                Ok(Acknowledged::Ack(body)) => self.decisions.handle_ack(&body),
+                // RFC 3261 §14.2: as for a first INVITE, the session ends.
+                _ => self.decisions.handle_failure(408, "the peer did not acknowledge our answer"),
+            },
+            () = wait_for(timeout) => self.decisions.handle_timeout(self.parts.shared.now()),
+            step = next_step(&mut steering.dtmf, self.dtmf_after), if may_inform => self.handle_dtmf(step).await,
+            () = picture_wanted(&steering.keyframe, self.keyframe_after), if may_inform => {
+                self.keyframe_after = Instant::now() + KEYFRAME_INTERVAL_MIN;
+                let body = dtmf_info::PICTURE_FAST_UPDATE.to_owned();
+                self.inform(Body { media_type: dtmf_info::MEDIA_CONTROL_CONTENT_TYPE, text: body }).await;
+            }
         }
     }
 
-    /// Tells a step, once.
-    pub fn progress(&mut self, status: CallStatus, sip_status: u16) {
-        if self.shown == Some((status, sip_status)) {
+    async fn send_invite(
+        &mut self,
+        addresses: sipcast_sip::uri::Addresses,
+        extra: Vec<sipcast_sip::session_timer::Header>,
+        offer: String,
+    ) -> Result<(), CallEnd> {
+        if self.invite.is_some() {
+            let hop = NextHop::first(&addresses);
+            self.dialog
+                .start_over(addresses)
+                .map_err(|error| status::end_of_trouble(self.last_status, &format!("redirect: {error}")))?;
+            self.flow = self.parts.shared.network.flow(&hop).await.map_err(unreachable)?;
+        }
+        let mut extra = headers(extra);
+        extra.push(super::reliable_provisionals());
+        let mut request = self.dialog.request(Method::Invite, &self.flow, extra, Some(Body::sdp(offer)));
+        sign(&mut self.decisions, &mut request);
+        let transaction =
+            ClientTransaction::start(&self.parts.shared.network.stack, &self.flow, request.clone());
+        self.invite = Some(OpenInvite { transaction, request, provisional: false, answered: false });
+        Ok(())
+    }
+
+    fn handle_invite_response(&mut self, response: Option<Response>) {
+        let Some(invite) = &mut self.invite else { return };
+        let Some(response) = response else {
+            if !invite.answered {
+                self.decisions.handle_failure(503, "the connection to the SIP server broke");
+            }
+            self.invite = None;
+            return;
+        };
+        self.last_status = response.status_code.code();
+        match self.last_status {
+            ..200 => {
+                invite.provisional = true;
+                self.acknowledge_provisional(&response);
+            }
+            200..300 if invite.answered => self.fork = Some(response.clone()),
+            200..300 => {
+                invite.answered = true;
+                self.dialog.establish(&response);
+            }
+            _ => {}
+        }
+        let now = self.parts.shared.now();
+        with_fields(&response, |response| self.decisions.handle_response(response, now));
+    }
+
+    /// PRACK (RFC 3262 §4).
+    fn acknowledge_provisional(&mut self, response: &Response) {
+        if !response.header_contains_token("Require", "100rel") {
             return;
         }
-        self.shown = Some((status, sip_status));
-        // Who does not keep up misses a step, never the end.
-        let _ = self.events.try_send(CallEvent::Progress { status, sip_status });
-    }
-
-    /// Tells that the call is answered.
-    pub async fn established(&mut self) {
-        let _ = self.events.send(CallEvent::Established).await;
-        if std::mem::take(&mut self.held) {
-            self.hold(true).await;
+        let mut early = self.dialog.clone();
+        early.establish(response);
+        if let Some(mut prack) = early.prack(&self.flow, response) {
+            // A fork has a sequence of its own; the call's stays above all of them.
+            self.dialog.skip_sequence();
+            sign(&mut self.decisions, &mut prack);
+            ClientTransaction::start(&self.parts.shared.network.stack, &self.flow, prack);
         }
     }
 
-    /// Tells what was agreed, if it is news; `answered`: hold counts from then on.
-    pub async fn agree(&mut self, agreement: Agreement, answered: bool) {
-        let held = agreement.held;
-        if self.agreed.as_ref().is_none_or(|known| known.media != agreement.media) {
-            let event = CallEvent::Media {
-                media: Box::new(agreement.media.clone()),
-                sdp: agreement.description.clone(),
-            };
-            let _ = self.events.send(event).await;
+    fn handle_request(&mut self, transaction: Transaction) {
+        let request = &transaction.original;
+        let established = self.decisions.is_established();
+        let known =
+            if established { self.dialog.matches(request) } else { self.dialog.is_addressed_by(request) };
+        if !known || (request.method == Method::Bye && !established) {
+            respond(transaction, Reply::new(481));
+            return;
         }
-        self.agreed = Some(agreement);
-        if answered {
-            self.hold(held).await;
-        } else {
-            self.held = held;
+        if !self.dialog.in_order(request) {
+            // RFC 3261 §12.2.2: a request that comes late.
+            respond(transaction, Reply::new(500));
+            return;
+        }
+        if let Some(refusal) = super::dispatch::unsupported(request) {
+            respond(transaction, refusal);
+            return;
+        }
+        let (method, fields, body) = (request.method.to_string(), fields(&request.headers), &request.body);
+        let asked = PeerRequest { id: 0, method: &method, headers: &fields, body };
+        self.decisions.handle_request(&asked, self.parts.shared.now());
+        self.asked = Some(transaction);
+    }
+
+    /// Answers the request that was decided on.
+    fn answer(&mut self, status: u16, extra: Vec<Header>, sdp: Option<String>) {
+        let Some(transaction) = self.asked.take() else { return };
+        let request = &transaction.original;
+        let mut reply = Reply { status, headers: extra, sdp };
+        let method = request.method;
+        let refreshes = (200..300).contains(&status) && matches!(method, Method::Invite | Method::Update);
+        if refreshes {
+            self.dialog.refresh_target(request);
+            reply = reply.with(Header::Contact(self.dialog.contact(&self.flow)));
+        }
+        let acknowledged = respond(transaction, reply);
+        if refreshes && method == Method::Invite {
+            self.acknowledgements.spawn(async move { acknowledged.await.unwrap_or(Acknowledged::Missing) });
         }
     }
 
-    async fn hold(&mut self, held: bool) {
-        if self.held != held {
-            self.held = held;
-            let _ = self.events.send(CallEvent::Hold(held)).await;
+    fn handle_refresh_response(&mut self, response: Option<Response>) {
+        let now = self.parts.shared.now();
+        let Some(response) = response else {
+            self.refresh = None;
+            let lost = decisions::Response { status: 503, phrase: "", headers: &[], body: &[] };
+            return self.decisions.handle_refresh_response(&lost, now);
+        };
+        match response.status_code.code() {
+            ..200 => return,
+            200..300 => self.dialog.refresh_target(&response),
+            _ => {}
         }
+        self.refresh = None;
+        with_fields(&response, |response| self.decisions.handle_refresh_response(response, now));
+    }
+
+    async fn handle_dtmf(&mut self, step: DtmfStep) {
+        match step {
+            DtmfStep::Pause(pause) => self.dtmf_after = Instant::now() + pause,
+            DtmfStep::Digit(digit) => {
+                self.dtmf_after = Instant::now() + DIGIT_DURATION + DIGIT_GAP;
+                let body = dtmf_info::relay_body(digit, DIGIT_DURATION);
+                self.inform(Body { media_type: dtmf_info::RELAY_CONTENT_TYPE, text: body }).await;
+            }
+        }
+    }
+
+    async fn inform(&mut self, body: Body) {
+        self.info = Some(self.send(Method::Info, Vec::new(), Some(body)).await);
+    }
+
+    async fn handle_info_response(&mut self, response: Option<Response>) {
+        let status = response.as_ref().map_or(503, |response| response.status_code.code());
+        if status < 200 {
+            return;
+        }
+        let sent = self.info.take();
+        match (status, response, sent.and_then(|sent| sent.body)) {
+            (401 | 407, Some(response), Some(body)) => {
+                if with_fields(&response, |response| self.decisions.take_challenge(response)).is_ok() {
+                    self.inform(body).await;
+                }
+            }
+            // RFC 3261 §12.2.1.2.
+            (481, ..) => self.decisions.handle_failure(481, "the peer no longer knows this call"),
+            (200..300, ..) => {}
+            _ => tracing::debug!(status, "the peer did not take our INFO"),
+        }
+    }
+
+    async fn send(&mut self, method: Method, extra: Vec<Header>, body: Option<Body>) -> Sent {
+        let network = &self.parts.shared.network;
+        self.flow = network.flow_within(&self.dialog.next_hop(), &self.flow).await;
+        let mut request = self.dialog.request(method, &self.flow, extra, body.clone());
+        sign(&mut self.decisions, &mut request);
+        Sent { transaction: ClientTransaction::start(&network.stack, &self.flow, request), body }
+    }
+
+    /// Another fork answered too; the stack has acknowledged it (RFC 3261 §13.2.2.4).
+    async fn bye_fork(&mut self) {
+        let Some(response) = self.fork.take() else { return };
+        let mut dialog = self.dialog.clone();
+        dialog.establish(&response);
+        let network = &self.parts.shared.network;
+        let flow = network.flow_within(&dialog.next_hop(), &self.flow).await;
+        let mut bye = dialog.request(Method::Bye, &flow, Vec::new(), None);
+        sign(&mut self.decisions, &mut bye);
+        ClientTransaction::start(&network.stack, &flow, bye);
     }
 }
 
 /// Resolves when a call is to end: by order, or because nobody listens any more.
-pub(super) async fn abandoned(hang_up: &CancellationToken, events: &mpsc::Sender<CallEvent>) {
+async fn abandoned(hang_up: &CancellationToken, events: &mpsc::Sender<CallEvent>) {
     tokio::select! {
         () = hang_up.cancelled() => {}
         () = events.closed() => {}
     }
 }
 
-/// Puts credentials into a request, as far as challenges are known.
-pub(super) fn authorize(authenticator: &mut Authenticator, request: &mut Request) {
-    let uri = request.uri.to_string();
-    let method = request.method.to_string();
-    for credentials in authenticator.authorize(&method, &uri, &request.body) {
-        request.headers.push(make_header(credentials.name, credentials.value));
+/// Who does not keep up misses progress; the rest is waited for.
+async fn tell(events: &mpsc::Sender<CallEvent>, event: CallEvent) {
+    match event {
+        CallEvent::Progress { .. } => drop(events.try_send(event)),
+        event => drop(events.send(event).await),
     }
 }
 
-/// Takes a 401 or 407 in. `Ok`: the request is worth repeating.
-pub(super) fn take_challenge(
-    authenticator: &mut Authenticator,
-    response: &Response,
-) -> Result<(), DigestError> {
-    let values = response.headers().iter().filter_map(|header| match header {
-        Header::WwwAuthenticate(header) => Some(header.value()),
-        Header::ProxyAuthenticate(header) => Some(header.value()),
-        _ => None,
-    });
-    authenticator.handle_challenge(response.status_code.code(), values)
-}
-
-/// What a call leaves behind: a BYE or an INVITE that is not answered yet.
-pub(super) struct Afterwards {
-    shared: Arc<Shared>,
-    authenticator: Authenticator,
-    dialog: Dialog,
-    flow: Flow,
-    requests: mpsc::Receiver<Transaction>,
-    _open: OpenDialog,
-    lease: Option<Lease>,
-    invite: Option<OpenInvite>,
-    byes: Vec<Goodbye>,
-}
-
-/// An INVITE whose transaction is not over.
-pub(super) struct OpenInvite {
-    pub transaction: ClientTransaction,
-    pub request: Request,
-    /// A response came, so a CANCEL may go (RFC 3261 §9.1).
-    pub provisional: bool,
-    /// Answered by 2xx: what may still come are other forks.
-    pub answered: bool,
-}
-
-struct Goodbye {
-    transaction: ClientTransaction,
-    dialog: Dialog,
-}
-
-/// The parts of a dialog that outlive the call.
-pub(super) struct Remains {
-    pub dialog: Dialog,
-    pub flow: Flow,
-    pub requests: mpsc::Receiver<Transaction>,
-    pub open: OpenDialog,
-    pub invite: Option<OpenInvite>,
-}
-
-impl Afterwards {
-    /// Takes a call's dialog over and sends what ends it: BYE for an answered call unless `peer_left`, else CANCEL as
-    /// soon as allowed.
-    pub async fn new(call: &Call, remains: Remains, peer_left: bool) -> Self {
-        let Remains { dialog, flow, requests, open, invite } = remains;
-        let mut afterwards = Self {
-            shared: call.shared.clone(),
-            authenticator: call.authenticator.clone(),
-            dialog,
-            flow,
-            requests,
-            _open: open,
-            lease: None,
-            invite,
-            byes: Vec::new(),
-        };
-        match &afterwards.invite {
-            Some(invite) if !invite.answered => {
-                if invite.provisional {
-                    afterwards.cancel();
-                }
-            }
-            _ if !peer_left => {
-                let dialog = afterwards.dialog.clone();
-                afterwards.bye(dialog).await;
-            }
-            _ => {}
-        }
-        afterwards
-    }
-
-    /// Waits for the end of what was begun.
-    pub async fn settle(mut self) {
-        let deadline = tokio::time::sleep(self.shared.options.t1 * SETTLE_T1);
-        tokio::pin!(deadline);
-        loop {
-            let waits_for_answer = self.invite.as_ref().is_some_and(|invite| !invite.answered);
-            if self.byes.is_empty() && !waits_for_answer {
-                // The registration is not needed for stragglers.
-                self.lease = None;
-                if self.invite.is_none() || self.shared.closing.is_cancelled() {
-                    return;
-                }
-            }
-            tokio::select! {
-                response = next_of(&mut self.invite) => self.handle_invite_response(response).await,
-                response = next_bye(&mut self.byes) => self.handle_bye_response(response).await,
-                Some(transaction) = self.requests.recv() => {
-                    let status = if transaction.original.method == Method::Bye { 200 } else { 481 };
-                    respond(transaction, Reply::new(status));
-                }
-                () = self.shared.closing.cancelled(), if !waits_for_answer && self.byes.is_empty() => return,
-                () = &mut deadline => return,
-            }
-        }
-    }
-
-    async fn handle_invite_response(&mut self, response: Option<Response>) {
-        let Some(invite) = &mut self.invite else { return };
-        let Some(response) = response else {
-            self.invite = None;
-            return;
-        };
-        match response.status_code.code() {
-            ..200 => {
-                if !invite.answered && !std::mem::replace(&mut invite.provisional, true) {
-                    self.cancel();
-                }
-            }
-            200..300 => {
-                // The answer crossed our CANCEL, or another fork answered: RFC 3261 §13.2.2.4, §15.
-                invite.answered = true;
-                let mut dialog = self.dialog.clone();
-                dialog.establish(&response);
-                self.bye(dialog).await;
-            }
-            _ => self.invite = None,
-        }
-    }
-
-    async fn handle_bye_response(&mut self, (index, response): (usize, Option<Response>)) {
-        let Some(response) = response else {
-            self.byes.remove(index);
-            return;
-        };
-        let status = response.status_code.code();
-        if status < 200 {
-            return;
-        }
-        let Goodbye { dialog, .. } = self.byes.remove(index);
-        if matches!(status, 401 | 407) && take_challenge(&mut self.authenticator, &response).is_ok() {
-            self.bye(dialog).await;
-        }
-    }
-
-    fn cancel(&self) {
-        let Some(invite) = &self.invite else { return };
-        let request = cancel(&invite.request);
-        // Its own transaction repeats it; its answer means nothing (RFC 3261 §9.1).
-        ClientTransaction::start(&self.shared.network.stack, &self.flow, request);
-    }
-
-    async fn bye(&mut self, mut dialog: Dialog) {
-        let flow = self.shared.network.flow_within(&dialog.next_hop(), &self.flow).await;
-        let mut request = dialog.request(Method::Bye, &flow, Vec::new(), None);
-        authorize(&mut self.authenticator, &mut request);
-        let transaction = ClientTransaction::start(&self.shared.network.stack, &flow, request);
-        self.byes.push(Goodbye { transaction, dialog });
-    }
-}
-
-async fn next_of(invite: &mut Option<OpenInvite>) -> Option<Response> {
+async fn next_of_invite(invite: &mut Option<OpenInvite>) -> Option<Response> {
     match invite {
         Some(invite) => invite.transaction.next().await,
-        None => std::future::pending().await,
+        None => pending().await,
     }
 }
 
-/// The next response to any BYE. There is one per fork, so a handful at most.
-async fn next_bye(byes: &mut [Goodbye]) -> (usize, Option<Response>) {
-    if byes.is_empty() {
-        return std::future::pending().await;
+async fn next_of(sent: &mut Option<Sent>) -> Option<Response> {
+    match sent {
+        Some(sent) => sent.transaction.next().await,
+        None => pending().await,
     }
-    let waiting = byes
-        .iter_mut()
-        .enumerate()
-        .map(|(index, bye)| Box::pin(async move { (index, bye.transaction.next().await) }));
-    futures_util::future::select_all(waiting).await.0
 }
 
-/// In units of T1: Timer B of an INVITE nobody answered, then Timer F of a BYE, with a margin.
-const SETTLE_T1: u32 = 140;
+async fn next_step(steps: &mut mpsc::Receiver<DtmfStep>, after: Instant) -> DtmfStep {
+    tokio::time::sleep_until(after).await;
+    match steps.recv().await {
+        Some(step) => step,
+        None => pending().await,
+    }
+}
+
+async fn picture_wanted(wanted: &tokio::sync::Notify, after: Instant) {
+    tokio::time::sleep_until(after).await;
+    wanted.notified().await;
+}
+
+/// How long a digit sounds, and the silence after it.
+const DIGIT_DURATION: Duration = Duration::from_millis(160);
+const DIGIT_GAP: Duration = Duration::from_millis(100);
+/// Pictures are asked for by INFO no more often than this.
+const KEYFRAME_INTERVAL_MIN: Duration = Duration::from_millis(500);

@@ -1,18 +1,20 @@
 //! One dialog as its caller keeps it (RFC 3261 §12): identifiers, sequence numbers, route set, remote target.
 //! Takes: responses and requests of the peer. Gives: requests that are complete but for credentials.
-//! Leaves out: sending (`transaction`), when to send (`dialing`, `in_dialog`).
+//! Leaves out: sending (`transaction`), when to send (`call`, `register`).
 
 use rsipstack::sip::headers::{
-    CSeq, CallId, Contact, ContentLength, ContentType, From, MaxForwards, RAck, Route, Supported, To,
-    UserAgent, Via,
+    CSeq, CallId, Contact, ContentLength, ContentType, From, MaxForwards, RAck, Route, To, UserAgent, Via,
+    make_header,
 };
+use rsipstack::sip::param::{OtherParam, OtherParamValue};
 use rsipstack::sip::typed;
-use rsipstack::sip::{Header, Headers, HeadersExt, Method, Request, Response, ToTypedHeader, Uri, Version};
+use rsipstack::sip::{
+    Header, Headers, HeadersExt, Method, Param, Request, Response, ToTypedHeader, Uri, Version,
+};
 use rsipstack::transaction::random_text;
 use sipcast_sip::Transport;
 use sipcast_sip::uri::Addresses;
 
-use super::dispatch::allow;
 use super::transaction::{SDP_TYPE, to_tag};
 use super::transport::{Flow, NextHop};
 
@@ -44,7 +46,7 @@ impl Dialog {
             local_sequence: 0,
             remote_sequence: None,
             route_set: addresses.route_headers(),
-            remote_target: Uri::try_from(addresses.request_uri.to_string())?,
+            remote_target: request_uri(&addresses)?,
             addresses,
         })
     }
@@ -53,14 +55,10 @@ impl Dialog {
         &self.call_id
     }
 
-    pub fn addresses(&self) -> &Addresses {
-        &self.addresses
-    }
-
     /// Before a repeated INVITE: forgets what a failed one brought; To, From and Call-ID stay (RFC 3261 §8.1.3.4,
     /// §22.2).
     pub fn start_over(&mut self, addresses: Addresses) -> rsipstack::Result<()> {
-        self.remote_target = Uri::try_from(addresses.request_uri.to_string())?;
+        self.remote_target = request_uri(&addresses)?;
         self.route_set = addresses.route_headers();
         self.remote_tag = None;
         self.addresses = addresses;
@@ -88,11 +86,6 @@ impl Dialog {
             .map(|route| typed::Route::from(route.uri).to_string())
             .collect();
         self.refresh_target(response);
-    }
-
-    /// Whether `response` belongs to another fork than the one that was taken.
-    pub fn is_other_fork(&self, response: &Response) -> bool {
-        self.remote_tag.is_some() && to_tag(response) != self.remote_tag
     }
 
     /// Target refresh by re-INVITE or UPDATE, theirs or ours (RFC 3261 §12.2.1.2).
@@ -152,8 +145,6 @@ impl Dialog {
         headers.extend(self.route_set.iter().map(|route| Header::Route(Route::new(route.clone()))).collect());
         if matches!(method, Method::Invite | Method::Update) {
             headers.push(Header::Contact(self.contact(flow)));
-            headers.push(allow());
-            headers.push(Header::Supported(Supported::new(super::SUPPORTED)));
         }
         headers.push(Header::UserAgent(UserAgent::new(self.user_agent.clone())));
         headers.extend(extra);
@@ -236,6 +227,23 @@ pub(super) fn via(flow: &Flow) -> Via {
 /// Our Contact at our end of `flow`.
 pub(super) fn contact_of(addresses: &Addresses, flow: &Flow) -> Contact {
     Contact::new(format!("<{}>", addresses.contact(flow.local)))
+}
+
+/// The stack writes `transport=` values in capitals. Digest covers the Request-URI byte by byte, so it is kept as is.
+fn request_uri(addresses: &Addresses) -> rsipstack::Result<Uri> {
+    let mut uri = Uri::try_from(addresses.request_uri.to_string())?;
+    for param in &mut uri.params {
+        if let Param::Transport(transport) = param {
+            let name = transport.to_string().to_ascii_lowercase();
+            *param = Param::Other(OtherParam::new("transport"), Some(OtherParamValue::new(name)));
+        }
+    }
+    Ok(uri)
+}
+
+/// Headers of the stack from names and values.
+pub(super) fn headers(fields: Vec<(&'static str, String)>) -> Vec<Header> {
+    fields.into_iter().map(|(name, value)| make_header(name, value)).collect()
 }
 
 /// The first Contact URI of a message.

@@ -1,13 +1,14 @@
 //! Which call a request from outside belongs to, and the answers to those that belong to none.
 //! Takes: the stack's incoming transactions. Gives: in-dialog requests to their calls.
-//! Leaves out: answering inside a dialog (`in_dialog`), the rate of requests (`admission`).
+//! Leaves out: answering inside a dialog (`sipcast-sip`), the rate of requests (`admission`).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rsipstack::sip::headers::{Accept, Allow, Supported};
-use rsipstack::sip::{Header, HeadersExt, Method, Version};
+use rsipstack::sip::headers::{Accept, Allow, Supported, Unsupported};
+use rsipstack::sip::{Header, HeadersExt, Method, Request, Version};
 use rsipstack::transaction::{Transaction, TransactionReceiver};
+use sipcast_sip::call::ALLOW;
 use tokio::sync::mpsc;
 
 use super::admission::TokenBucket;
@@ -103,15 +104,32 @@ fn reply_to_stranger(method: Method) -> Reply {
 }
 
 /// What OPTIONS asks for (RFC 3261 §11.2).
-pub(super) fn capabilities(reply: Reply) -> Reply {
+fn capabilities(reply: Reply) -> Reply {
     reply
         .with(allow())
         .with(Header::Accept(Accept::new(SDP_TYPE)))
         .with(Header::Supported(Supported::new(super::SUPPORTED)))
 }
 
-pub(super) fn allow() -> Header {
-    Header::Allow(Allow::new(super::ALLOW))
+/// Refuses a request that requires extensions we lack (RFC 3261 §8.2.2.3).
+pub(super) fn unsupported(request: &Request) -> Option<Reply> {
+    let required = request.headers.iter().filter_map(|header| match header {
+        Header::Require(require) => Some(require.value()),
+        _ => None,
+    });
+    let unknown: Vec<_> = required
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|tag| {
+            !tag.is_empty() && !super::SUPPORTED.split(", ").any(|known| known.eq_ignore_ascii_case(tag))
+        })
+        .collect();
+    let header = || Header::Unsupported(Unsupported::new(unknown.join(", ")));
+    (!unknown.is_empty()).then(|| Reply::new(420).with(header()))
+}
+
+fn allow() -> Header {
+    Header::Allow(Allow::new(ALLOW))
 }
 
 /// Requests that wait for a call's task; a further one is answered 503.

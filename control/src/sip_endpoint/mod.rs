@@ -8,11 +8,10 @@
 //! `trace` under `rsipstack::transaction`: whoever sets up logging must hold target `rsipstack` at `warn` or `off`.
 
 mod admission;
+mod afterwards;
 mod call;
-mod dialing;
 mod dialog;
 mod dispatch;
-mod in_dialog;
 mod register;
 mod steering;
 mod transaction;
@@ -23,6 +22,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rsipstack::sip::Header;
+use rsipstack::sip::headers::Supported;
 use sipcast_contract::Timestamp;
 use sipcast_sip::sdp::OfferOptions;
 use sipcast_sip::uri::Addresses;
@@ -34,7 +35,7 @@ use tokio_util::task::TaskTracker;
 
 pub use steering::CallControl;
 
-use call::{Call, CallParts};
+use call::CallParts;
 use dispatch::Dialogs;
 use register::Registrations;
 use steering::Steering;
@@ -197,7 +198,7 @@ impl SipEndpoint {
         let tasks = self.shared.tasks.clone();
         self.shared.tasks.spawn(async move {
             // A task of its own: should it panic, this call ends as any other and no other call notices.
-            let (end, afterwards) = match tokio::spawn(Call::run(parts)).await {
+            let (end, afterwards) = match tokio::spawn(call::run(parts)).await {
                 Ok(outcome) => outcome,
                 Err(_) => (status::end_of_trouble(0, "internal error: the call's task broke off"), None),
             };
@@ -228,8 +229,11 @@ impl Drop for SipEndpoint {
     }
 }
 
-/// Methods we take.
-const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE";
+/// We take PRACKs' counterpart as callers (RFC 3262); `sipcast-sip` names its own extensions itself.
+fn reliable_provisionals() -> Header {
+    Header::Supported(Supported::new("100rel"))
+}
+
 /// Extensions we have (RFC 4028, RFC 3262 as caller).
 const SUPPORTED: &str = "timer, 100rel";
 /// Events that wait for the call's owner; beyond it progress is skipped and the call waits with the rest.

@@ -1,26 +1,20 @@
 //! Registrations (RFC 3261 §10), one per account, shared by its calls: made for the first, kept fresh, removed after
 //! the last.
-//! Takes: accounts. Gives: leases. Leaves out: everything about calls.
+//! Takes: accounts. Gives: leases. Leaves out: everything about calls, and when to refresh (`sipcast-sip`).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use rsipstack::sip::headers::{Expires, make_header};
-use rsipstack::sip::{Header, HeadersExt, Method, Response};
-use sipcast_sip::contact;
-use sipcast_sip::digest::Authenticator;
-use sipcast_sip::status;
+use rsipstack::sip::{Header, Method, Response};
+use sipcast_sip::registration::{Registration as Decisions, RegistrationAction};
 use sipcast_sip::uri::Addresses;
-use sipcast_sip::{Account, CallEnd};
+use sipcast_sip::{Account, CallEnd, status};
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use super::Shared;
-use super::call::{authorize, take_challenge};
-use super::dialog::Dialog;
-use super::transaction::ClientTransaction;
-use super::transport::NextHop;
+use super::dialog::{Dialog, headers};
+use super::transaction::{ClientTransaction, wait_for, with_fields};
+use super::transport::{NextHop, Unreachable};
 
 /// The registrations that are alive.
 #[derive(Default)]
@@ -120,145 +114,104 @@ impl Registrations {
 
 /// The task of one registration.
 async fn keep(shared: Arc<Shared>, account: Account, registration: Arc<Registration>) {
-    let registrations = &shared.registrations;
-    let mut registrar = match Registrar::new(&shared, &account).await {
-        Ok(registrar) => registrar,
-        Err(end) => return registrations.fail(&account, &registration, end),
-    };
+    while let Err(end) = bind(&shared, &account, &registration).await {
+        if let Some(end) = end {
+            return shared.registrations.fail(&account, &registration, end);
+        }
+        // Un-registered, and somebody wants the account again.
+    }
+}
+
+/// Registers, refreshes, and un-registers when the last lease is gone. `Ok`: nobody needs the account any more.
+/// `Err(None)`: somebody does again.
+async fn bind(
+    shared: &Shared,
+    account: &Account,
+    registration: &Arc<Registration>,
+) -> Result<(), Option<CallEnd>> {
+    let (mut decisions, mut dialog) = prepare(shared, account).await.map_err(Some)?;
     let mut leases = registration.leases.subscribe();
-    let mut bound_until: Option<Instant> = None;
+    let mut stopping = false;
+    let mut sent: Option<ClientTransaction> = None;
+    decisions.start(shared.now());
     loop {
-        let asked = Instant::now();
-        let again = match registrar.register(shared.options.register_expires_s).await {
-            Ok(granted) => {
-                bound_until = Some(asked + granted);
-                registration.state.send_replace(State::Registered);
-                refresh_after(granted)
+        while let Some(action) = decisions.poll_action() {
+            match action {
+                RegistrationAction::Send { headers: extra } => {
+                    match send(shared, &mut dialog, headers(extra)).await {
+                        Ok(transaction) => sent = Some(transaction),
+                        Err(error) => decisions.handle_failure(&error.to_string(), shared.now()),
+                    }
+                }
+                RegistrationAction::Registered => drop(registration.state.send_replace(State::Registered)),
+                RegistrationAction::Failed { sip_status, reason, fatal } => {
+                    // Calls that stand do not fall with it; it is tried again.
+                    if !fatal && matches!(*registration.state.borrow(), State::Registered) {
+                        tracing::warn!(sip_status, %reason, "registration not refreshed");
+                        continue;
+                    }
+                    return Err(Some(status::end_of_trouble(
+                        sip_status,
+                        &format!("registration failed: {reason}"),
+                    )));
+                }
+                RegistrationAction::Ended if shared.registrations.retire(account, registration) => {
+                    return Ok(());
+                }
+                RegistrationAction::Ended => return Err(None),
             }
-            // A binding that still stands carries the calls; the server may be back before it lapses.
-            Err(error) if bound_until.is_some_and(|until| until > Instant::now()) => {
-                tracing::warn!(sip_status = error.sip_status, reason = %error.reason, "registration not refreshed");
-                RETRY
+        }
+        let timeout = decisions.next_timeout().map(|at| shared.instant(at));
+        tokio::select! {
+            response = next_of(&mut sent) => match response {
+                Some(response) if response.status_code.code() < 200 => {}
+                Some(response) => {
+                    sent = None;
+                    with_fields(&response, |response| decisions.handle_response(response, shared.now()));
+                }
+                None => {
+                    sent = None;
+                    decisions.handle_failure("the connection to the SIP server broke", shared.now());
+                }
+            },
+            _ = leases.wait_for(|leases| *leases == 0), if !stopping => {
+                stopping = true;
+                registration.state.send_replace(State::Pending);
+                decisions.handle_stop(shared.now());
             }
-            Err(end) => return registrations.fail(&account, &registration, end),
-        };
-        let abandoned = tokio::select! {
-            abandoned = leases.wait_for(|leases| *leases == 0) => abandoned.is_ok(),
-            () = tokio::time::sleep_until(asked + again) => false,
-        };
-        if abandoned {
-            registration.state.send_replace(State::Pending);
-            // An error changes nothing: the binding lapses by itself.
-            let _ = registrar.register(0).await;
-            bound_until = None;
-            if registrations.retire(&account, &registration) {
-                return;
-            }
+            () = wait_for(timeout) => decisions.handle_timeout(shared.now()),
         }
     }
 }
 
-/// Time from a REGISTER to the next: early enough for retransmissions, late enough not to bother.
-fn refresh_after(granted: Duration) -> Duration {
-    if granted >= REFRESH_MARGIN * 3 { granted - REFRESH_MARGIN } else { granted / 2 }
-        .max(Duration::from_secs(1))
+/// REGISTER makes no dialog, but is written like requests of one: same Call-ID, rising CSeq (RFC 3261 §10.2).
+async fn prepare(shared: &Shared, account: &Account) -> Result<(Decisions, Dialog), CallEnd> {
+    let trouble = |error: &dyn std::fmt::Display| status::end_of_trouble(0, &error.to_string());
+    let addresses = Addresses::for_registration(account).map_err(|error| trouble(&error))?;
+    let flow = shared.network.flow(&NextHop::first(&addresses)).await;
+    let flow = flow.map_err(|error| status::end_of_trouble(503, &error.to_string()))?;
+    let decisions = Decisions::new(account, addresses.contact(flow.local))
+        .map_err(|error| trouble(&error))?
+        .with_expires(shared.options.register_expires_s);
+    let host = flow.local.ip().to_string();
+    let dialog =
+        Dialog::new(addresses, &shared.options.user_agent, &host).map_err(|error| trouble(&error))?;
+    Ok((decisions, dialog))
 }
 
-/// The client's side of one address of record's bindings.
-struct Registrar<'a> {
-    shared: &'a Shared,
-    /// REGISTER makes no dialog, but is written like a request of one (RFC 3261 §10.2).
-    dialog: Dialog,
-    authenticator: Authenticator,
-    min_expires_s: u32,
+async fn send(
+    shared: &Shared,
+    dialog: &mut Dialog,
+    extra: Vec<Header>,
+) -> Result<ClientTransaction, Unreachable> {
+    let flow = shared.network.flow(&dialog.next_hop()).await?;
+    let request = dialog.request(Method::Register, &flow, extra, None);
+    Ok(ClientTransaction::start(&shared.network.stack, &flow, request))
 }
 
-impl<'a> Registrar<'a> {
-    async fn new(shared: &'a Shared, account: &Account) -> Result<Self, CallEnd> {
-        let addresses = Addresses::for_registration(account)
-            .map_err(|error| status::end_of_trouble(0, &error.to_string()))?;
-        let authenticator = Authenticator::new(&account.authentication_name, account.password.clone())
-            .map_err(|error| status::end_of_trouble(0, &error.to_string()))?;
-        let hop = NextHop::first(&addresses);
-        let flow = shared
-            .network
-            .flow(&hop)
-            .await
-            .map_err(|error| status::end_of_trouble(503, &error.to_string()))?;
-        let host = flow.local.ip().to_string();
-        let dialog = Dialog::new(addresses, &shared.options.user_agent, &host)
-            .map_err(|error| status::end_of_trouble(0, &format!("account cannot be registered: {error}")))?;
-        Ok(Self { shared, dialog, authenticator, min_expires_s: 0 })
-    }
-
-    /// Binds our contact for `expires_s`, or removes the binding with 0. Gives what the server granted.
-    async fn register(&mut self, expires_s: u32) -> Result<Duration, CallEnd> {
-        for _ in 0..ATTEMPTS_MAX {
-            let network = &self.shared.network;
-            let flow = network
-                .flow(&self.dialog.next_hop())
-                .await
-                .map_err(|error| status::end_of_trouble(503, &error.to_string()))?;
-            let asked_s = if expires_s == 0 { 0 } else { expires_s.max(self.min_expires_s) };
-            let contact = self.dialog.contact(&flow);
-            let extra = vec![
-                make_header("Contact", format!("{};expires={asked_s}", contact.value())),
-                Header::Expires(Expires::new(asked_s.to_string())),
-            ];
-            let mut request = self.dialog.request(Method::Register, &flow, extra, None);
-            authorize(&mut self.authenticator, &mut request);
-            let response = ClientTransaction::start(&network.stack, &flow, request).finish().await;
-            let Some(response) = response else {
-                return Err(status::end_of_trouble(
-                    503,
-                    "registration failed: the connection to the SIP server broke",
-                ));
-            };
-            let status = response.status_code.code();
-            let min_expires_s =
-                response.min_expires_header().and_then(|header| header.value().trim().parse().ok());
-            match status {
-                200..300 => {
-                    self.authenticator.handle_accepted();
-                    return Ok(Duration::from_secs(u64::from(granted_s(
-                        &response,
-                        contact.value(),
-                        asked_s,
-                    ))));
-                }
-                401 | 407 => take_challenge(&mut self.authenticator, &response).map_err(|error| {
-                    status::end_of_trouble(status, &format!("registration failed: {error}"))
-                })?,
-                // RFC 3261 §10.2.8.
-                423 if min_expires_s > Some(asked_s) => {
-                    self.min_expires_s = min_expires_s.unwrap_or_default()
-                }
-                _ => {
-                    return Err(status::end_of_trouble(
-                        status,
-                        &format!("registration failed: {}", response.status_code.text()),
-                    ));
-                }
-            }
-        }
-        Err(status::end_of_trouble(401, "registration failed: the server keeps asking"))
+async fn next_of(sent: &mut Option<ClientTransaction>) -> Option<Response> {
+    match sent {
+        Some(transaction) => transaction.next().await,
+        None => std::future::pending().await,
     }
 }
-
-/// RFC 3261 §10.2.4: the expiry at our contact among those listed, else the header, else what we asked for.
-fn granted_s(response: &Response, ours: &str, asked_s: u32) -> u32 {
-    let contacts = contact::parse(response.contact_headers().into_iter().map(|contact| contact.value()));
-    let ours = contacts
-        .iter()
-        .find(|contact| format!("<{}>", contact.uri) == ours)
-        .or(if contacts.len() == 1 { contacts.first() } else { None });
-    let listed = ours.and_then(|contact| contact.expires_s);
-    let header = response.expires_header().and_then(|header| header.value().trim().parse().ok());
-    listed.or(header).unwrap_or(asked_s).min(EXPIRES_MAX_S)
-}
-
-/// Challenges and 423 that one REGISTER may meet.
-const ATTEMPTS_MAX: u32 = 6;
-const REFRESH_MARGIN: Duration = Duration::from_secs(20);
-const RETRY: Duration = Duration::from_secs(10);
-const EXPIRES_MAX_S: u32 = 86_400;

@@ -1,5 +1,5 @@
 //! The control of a call and its other end inside the call's task.
-//! Takes: orders from any thread. Gives: them to the task, bounded. Leaves out: carrying them out (`in_dialog`).
+//! Takes: orders from any thread. Gives: them to the task, bounded. Leaves out: carrying them out (`call`).
 
 use std::sync::Arc;
 

@@ -1,12 +1,13 @@
 //! Runs the stack's transactions, each in a task of its own, because their futures must not be dropped half-way.
 //! Takes: requests with a flow, or received requests with a reply. Gives: responses, ACKs.
-//! Leaves out: what requests say (`dialog`), which reply is right (`dispatch`, `in_dialog`).
+//! Leaves out: what requests say (`dialog`), which reply is right (`dispatch`, `sipcast-sip`).
 
-use rsipstack::sip::headers::ContentType;
-use rsipstack::sip::{Header, HeadersExt, Method, Request, Response, SipMessage, StatusCode};
+use rsipstack::sip::headers::{ContentType, make_header};
+use rsipstack::sip::{Header, Headers, HeadersExt, Method, Request, Response, SipMessage, StatusCode};
 use rsipstack::transaction::Transaction;
 use rsipstack::transaction::endpoint::EndpointInnerRef;
 use rsipstack::transaction::key::{TransactionKey, TransactionRole};
+use sipcast_sip::call;
 use tokio::sync::{mpsc, oneshot};
 
 use super::transport::Flow;
@@ -34,16 +35,6 @@ impl ClientTransaction {
     /// The next response; `None` when nothing more will come.
     pub async fn next(&mut self) -> Option<Response> {
         self.responses.recv().await
-    }
-
-    /// The final response of a request other than INVITE.
-    pub async fn finish(mut self) -> Option<Response> {
-        while let Some(response) = self.next().await {
-            if response.status_code.code() >= 200 {
-                return Some(response);
-            }
-        }
-        None
     }
 }
 
@@ -106,18 +97,13 @@ impl Reply {
         self.headers.push(header);
         self
     }
-
-    pub fn with_sdp(mut self, sdp: String) -> Self {
-        self.sdp = Some(sdp);
-        self
-    }
 }
 
 /// What came after a reply to an INVITE.
 #[derive(Debug)]
 pub(super) enum Acknowledged {
     /// The ACK, with its body if it had one.
-    Ack(String),
+    Ack(Vec<u8>),
     /// None came in 64*T1 (RFC 3261 §13.3.1.4).
     Missing,
 }
@@ -145,14 +131,56 @@ pub(super) fn respond(mut transaction: Transaction, reply: Reply) -> oneshot::Re
             if let SipMessage::Request(request) = message
                 && request.method == Method::Ack
             {
-                let body = String::from_utf8_lossy(&request.body).into_owned();
-                let _ = sender.send(Acknowledged::Ack(body));
+                let _ = sender.send(Acknowledged::Ack(request.body));
                 return;
             }
         }
         let _ = sender.send(Acknowledged::Missing);
     });
     receiver
+}
+
+/// Headers as `sipcast-sip` reads them.
+pub(super) fn fields(headers: &Headers) -> Vec<(&str, &str)> {
+    headers.iter().map(|header| (header.name(), header.value())).collect()
+}
+
+/// Shows a response to `sipcast-sip`.
+pub(super) fn with_fields<R>(response: &Response, read: impl FnOnce(&call::Response<'_>) -> R) -> R {
+    let phrase = response.wire_reason.as_deref().unwrap_or_else(|| response.status_code.text());
+    read(&call::Response {
+        status: response.status_code.code(),
+        phrase,
+        headers: &fields(&response.headers),
+        body: &response.body,
+    })
+}
+
+/// Puts credentials into a request as far as challenges are known. Those it has stay if they are for the Request-URI as
+/// the stack writes it: each computation counts the nonce up.
+pub(super) fn sign(decisions: &mut call::Call, request: &mut Request) {
+    let uri = request.uri.to_string();
+    let is_credentials =
+        |header: &Header| matches!(header, Header::Authorization(_) | Header::ProxyAuthorization(_));
+    let for_uri = format!("uri=\"{uri}\"");
+    let values = request.headers.iter().filter(|header| is_credentials(header)).map(Header::value);
+    let signed: Vec<bool> = values.map(|value| value.contains(&for_uri)).collect();
+    if !signed.is_empty() && signed.iter().all(|fits| *fits) {
+        return;
+    }
+    request.headers.retain(|header| !is_credentials(header));
+    let method = request.method.to_string();
+    for (name, value) in decisions.credentials(&method, &uri, &request.body) {
+        request.headers.push(make_header(name, value));
+    }
+}
+
+/// Until a time that may never come.
+pub(super) async fn wait_for(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The To tag of a message: the other end's part of the dialog for a response.

@@ -273,18 +273,22 @@ fn adopt(
     local: SocketAddr,
     closing: &CancellationToken,
 ) -> io::Result<SipConnection> {
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(&stream);
-    socket.set_tcp_keepalive(
-        &TcpKeepalive::new().with_time(KEEPALIVE_TIME).with_interval(KEEPALIVE_INTERVAL),
-    )?;
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    tune(&stream)?;
     let connection =
         TcpConnection::from_stream(stream, sip_addr(StackTransport::Tcp, local), Some(closing.child_token()))
             .map_err(io::Error::other)?;
     let connection = SipConnection::Tcp(connection);
     stack.transport_layer.add_connection(connection.clone());
     Ok(connection)
+}
+
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new().with_time(KEEPALIVE_TIME).with_interval(KEEPALIVE_INTERVAL),
+    )?;
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
 }
 
 async fn accept(listener: TcpListener, stack: EndpointInnerRef, closing: CancellationToken) {
@@ -425,3 +429,43 @@ const STREAM_IDLE_MAX: Duration = Duration::from_secs(4 * 3600);
 const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const USER_TIMEOUT: Duration = Duration::from_secs(32);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn streams_do_not_wait_for_acknowledgements() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let stream = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connects");
+        tune(&stream).expect("options are known");
+        assert!(stream.nodelay().expect("readable"));
+        assert!(SockRef::from(&stream).keepalive().expect("readable"));
+    }
+
+    #[test]
+    fn the_route_names_the_local_address() {
+        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        assert_eq!(route_source(any, loopback), Some(loopback));
+    }
+
+    #[test]
+    fn a_next_hop_is_read_from_a_uri() {
+        let uri = Uri::try_from("sip:a@[::1]:5070;transport=TCP;lr").expect("a URI");
+        let hop = NextHop::from_uri(&uri);
+        assert_eq!((hop.literal(), hop.port, hop.transport), ("::1".parse().ok(), 5070, Transport::Tcp));
+        let hop = NextHop::from_uri(&Uri::try_from("sip:pbx.example").expect("a URI"));
+        assert_eq!((hop.literal(), hop.port, hop.transport), (None, SIP_PORT, Transport::Udp));
+    }
+
+    #[tokio::test]
+    async fn only_addresses_that_the_socket_reaches_count() {
+        let v4 = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        assert!(resolve(v4, "[::1]", 5060).await.is_err());
+        assert_eq!(
+            resolve(v4, "127.0.0.1", 5070).await.expect("itself"),
+            ["127.0.0.1:5070".parse().expect("address")]
+        );
+    }
+}
