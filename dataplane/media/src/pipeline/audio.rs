@@ -35,7 +35,7 @@ pub(super) struct AudioPath {
     dtmf: Option<TelephoneEventSender>,
     seed: u64,
     was_sending_dtmf: bool,
-    /// RTP that we send to keep the way open.
+    /// Of what keeps the way open, while there is no telephone-event stream to be part of.
     sequence_number: u16,
     /// The body for muted targets, kept warm.
     silent_body: Vec<Segment>,
@@ -229,10 +229,15 @@ impl AudioPath {
     fn poll_keep_alive(&mut self, now: Timestamp, arena: &mut Arena) -> Option<Transmit> {
         let to = self.stream.poll_keep_alive(now)?;
         let format = *self.media.as_ref()?.formats.first()?;
-        self.sequence_number = self.sequence_number.wrapping_add(1);
-        // Truncation is wanted: RTP time wraps.
-        let timestamp = (now.as_micros() / 125) as u32;
-        let header = self.stream.rtp_header(format.payload_type, self.sequence_number, timestamp);
+        let header = match &mut self.dtmf {
+            Some(dtmf) => dtmf.header(format.payload_type, now),
+            None => {
+                self.sequence_number = self.sequence_number.wrapping_add(1);
+                // Truncation is wanted: RTP time wraps.
+                let timestamp = (now.as_micros() / 125) as u32;
+                self.stream.rtp_header(format.payload_type, self.sequence_number, timestamp)
+            }
+        };
         let silence = match format.codec {
             AudioCodec::Pcmu => MU_LAW_SILENCE,
             AudioCodec::Pcma => A_LAW_SILENCE,

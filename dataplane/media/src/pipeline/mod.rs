@@ -199,7 +199,7 @@ impl Pipeline {
 
     /// When [`Pipeline::handle_timeout`] wants to be called.
     pub fn next_timeout(&self) -> Option<Timestamp> {
-        [self.audio.next_timeout(), self.video.next_timeout(), self.publication.next_timeout()]
+        [self.audio.next_timeout(), self.video.next_timeout(self.now), self.publication.next_timeout()]
             .into_iter()
             .flatten()
             .min()

@@ -106,7 +106,8 @@ impl RtpStream {
             self.keep_alive.stop();
             return if before.is_some_and(receives) { TransportChange::Held } else { TransportChange::None };
         };
-        let source_before = self.latch.as_ref().filter(|latch| latch.is_latched()).and_then(Latch::remote_rtp);
+        let source_before =
+            self.latch.as_ref().filter(|latch| latch.is_latched()).and_then(Latch::remote_rtp);
         match &mut self.latch {
             Some(latch) => latch.set_transport(transport, now),
             None => self.latch = Some(Latch::new(transport)),
@@ -164,11 +165,6 @@ impl RtpStream {
 
     pub(super) fn sender_clock(&self) -> Option<SenderClock> {
         self.receiver.sender_clock()
-    }
-
-    /// SSRC of the peer's stream.
-    pub(super) fn peer_ssrc(&self) -> Option<u32> {
-        self.receiver.ssrc()
     }
 
     pub(super) fn last_arrival(&self) -> Option<Timestamp> {

@@ -160,8 +160,15 @@ impl VideoPath {
         }
     }
 
-    pub(super) fn next_timeout(&self) -> Option<Timestamp> {
-        let keyframes = if self.is_heard() { self.keyframes.next_timeout() } else { None };
+    /// `now`: of the latest input.
+    pub(super) fn next_timeout(&self, now: Timestamp) -> Option<Timestamp> {
+        let keyframes = if self.requests != Requests::default() {
+            Some(now)
+        } else if self.is_heard(now) {
+            self.keyframes.next_timeout()
+        } else {
+            None
+        };
         [self.stream.next_timeout(), keyframes, self.abandon_at()].into_iter().flatten().min()
     }
 
@@ -318,7 +325,7 @@ impl VideoPath {
 
     /// Decides whether an IDR picture is wanted, and what is to be sent for it.
     fn ask(&mut self, now: Timestamp, publication: &Publication) {
-        if !self.is_heard() {
+        if !self.is_heard(now) {
             return;
         }
         if self.depacketizer.is_waiting_for_idr() || publication.targets.wants_keyframe() {
@@ -328,7 +335,7 @@ impl VideoPath {
     }
 
     fn poll_keyframes(&mut self, now: Timestamp) {
-        if !self.is_heard() {
+        if !self.is_heard(now) {
             return;
         }
         while let Some(action) = self.keyframes.poll(now) {
@@ -342,9 +349,10 @@ impl VideoPath {
         }
     }
 
-    /// Whether there is a sender to ask: not on hold, and packets have come.
-    fn is_heard(&self) -> bool {
-        self.stream.is_receiving() && self.stream.peer_ssrc().is_some()
+    /// Whether there is a sender to ask: not on hold, and packets come.
+    fn is_heard(&self, now: Timestamp) -> bool {
+        let is_alive = self.stream.last_arrival().is_some_and(|last| now < last + SILENCE_MAX);
+        self.stream.is_receiving() && is_alive
     }
 
     fn abandon_at(&self) -> Option<Timestamp> {
@@ -388,6 +396,8 @@ fn write_body(unit: &AccessUnit, arena: &mut Arena, body: &mut Vec<Segment>) -> 
 
 /// RFC 6184 §8.1.
 const CLOCK_RATE_HZ: u32 = 90_000;
+/// A sender that says nothing for so long is not asked for pictures: there would be no end to it.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// How long an access unit waits for its rest.
 const OPEN_MAX: Duration = Duration::from_secs(2);
 /// Draws other numbers than the audio stream does.

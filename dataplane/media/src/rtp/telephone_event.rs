@@ -127,6 +127,20 @@ impl TelephoneEventSender {
         }
     }
 
+    /// The header of another packet of this RTP stream, without marker: what keeps the way open shares SSRC,
+    /// sequence numbers and RTP time with the events, so that the peer sees one stream.
+    pub fn header(&mut self, payload_type: u8, now: Timestamp) -> [u8; 12] {
+        let sequence_number = self.sequence_number;
+        self.sequence_number = sequence_number.wrapping_add(1);
+        let mut out = [0; 12];
+        out[0] = 0x80;
+        out[1] = payload_type & 0x7f;
+        out[2..4].copy_from_slice(&sequence_number.to_be_bytes());
+        out[4..8].copy_from_slice(&self.timestamp(now).to_be_bytes());
+        out[8..].copy_from_slice(&self.ssrc.to_be_bytes());
+        out
+    }
+
     /// When to poll again; `None` when idle. After a push, poll at once.
     pub fn next_timeout(&self) -> Option<Timestamp> {
         match self.state {

@@ -30,6 +30,7 @@ pub struct Callee {
     pub sets_marker: bool,
     pub packetization_mode: u8,
     pub sps: &'static [u8],
+    pub sends_parameter_sets: bool,
     pub video_ssrc: u32,
     pub video_from: SocketAddr,
     pub audio_from: SocketAddr,
@@ -60,6 +61,7 @@ impl Callee {
             sets_marker: true,
             packetization_mode: 1,
             sps: SPS_640X360,
+            sends_parameter_sets: true,
             video_ssrc: 0x1111_2222,
             video_from: address(VIDEO),
             audio_from: address(AUDIO),
@@ -120,7 +122,7 @@ impl Callee {
             self.wants_idr || self.pictures.len() as u64 % self.idr_interval == self.idr_interval - 1;
         self.wants_idr = false;
         let mut units = NalUnits::new();
-        if is_idr {
+        if is_idr && self.sends_parameter_sets {
             units.extend([self.sps.to_vec(), PPS.to_vec(), vec![6, 5, 1, 0x80]]);
         }
         for slice in 0..1 + self.random.below(3) {

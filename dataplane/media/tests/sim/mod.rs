@@ -111,9 +111,14 @@ impl World {
     }
 
     pub fn with_options(seed: u64, options: &MediaOptions) -> Self {
+        Self::with_slots(seed, options, 8192)
+    }
+
+    /// `slots`: for headers, to let them run out.
+    pub fn with_slots(seed: u64, options: &MediaOptions, slots: u16) -> Self {
         println!("seed {seed}");
         let now = Timestamp::from_millis(1000);
-        let (datagrams, headers) = (Pool::new(8192, 2048), Pool::new(8192, 2048));
+        let (datagrams, headers) = (Pool::new(8192, 2048), Pool::new(slots, 2048));
         Self {
             seed,
             now,
