@@ -347,17 +347,18 @@ fn set(table: &mut Table, section: &str, key: &str, text: &str) -> Result<(), St
 }
 
 fn scalar(text: &str) -> Option<Value> {
-    text.parse::<i64>()
-        .map(Value::Integer)
-        .or_else(|_| text.parse::<bool>().map(Value::Boolean))
-        .ok()
+    text.parse::<i64>().map(Value::Integer).or_else(|_| text.parse::<bool>().map(Value::Boolean)).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn load(file: &str, variables: &[(&str, &str)], settings: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    fn load(
+        file: &str,
+        variables: &[(&str, &str)],
+        settings: &[(&str, &str)],
+    ) -> Result<Config, ConfigError> {
         let path = std::env::temp_dir().join(format!(
             "sipcast-config-{}-{:?}.toml",
             std::process::id(),
@@ -367,7 +368,12 @@ mod tests {
         let owned = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
             pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
         };
-        let config = Config::load(&[("media.shards", "9"), ("sip.listen", "127.0.0.1:5060")], Some(&path), owned(variables), &owned(settings));
+        let config = Config::load(
+            &[("media.shards", "9"), ("sip.listen", "127.0.0.1:5060")],
+            Some(&path),
+            owned(variables),
+            &owned(settings),
+        );
         std::fs::remove_file(&path).expect("just written");
         config
     }

@@ -19,9 +19,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Phones a SIP callee and publishes its picture live to RTMP.
 #[derive(Parser)]
-#[command(name = "sipcast", version, about, max_term_width = 100, after_help = "\
+#[command(
+    name = "sipcast",
+    version,
+    about,
+    max_term_width = 100,
+    after_help = "\
 Every setting of the configuration file can also come from the environment, SIPCAST_<SECTION>_<KEY>, \
-for example SIPCAST_SIP_LISTEN=127.0.0.1:5070. Flags beat the environment, the environment beats the file.")]
+for example SIPCAST_SIP_LISTEN=127.0.0.1:5070. Flags beat the environment, the environment beats the file."
+)]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,

@@ -1,6 +1,6 @@
 //! One running sipcast: everything bound and started in order, drained and stopped in the reverse one.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -78,7 +78,7 @@ impl Node {
         })?;
         let rest_address = rest.local_addr().context("the REST listener has no address")?;
         let origin = match config.origin.enabled {
-            true => Some(start_origin(config).await?),
+            true => Some(start_origin(config)?),
             false => None,
         };
         let sip = SipEndpoint::bind(sip_options(config))
@@ -89,8 +89,9 @@ impl Node {
             n => n,
         };
         let dataplane = Dataplane::start(shards, &shard_options(config))?;
-        let origin_url = origin.as_ref().map(|origin| format!("rtmp://{}/{ORIGIN_APP}", origin.local_addr()));
-        let options = control_options(config, origin_url.clone(), page);
+        let origin_url =
+            origin.as_ref().map(|origin| format!("rtmp://{}/{ORIGIN_APP}", origin.rtmp_address()));
+        let options = control_options(config, origin_url.clone(), page)?;
         let control = ControlPlane::start(options, sip, dataplane.senders(), dataplane.reports())
             .context("the control plane cannot be started")?;
         let mut router = control.router();
@@ -118,7 +119,7 @@ impl Node {
         let missing = self.control.stop_shards(DRAIN_MAX).await;
         let _ = self.http_stop.send(());
         if let Some(origin) = self.origin {
-            origin.shutdown().await;
+            origin.shut_down(DRAIN_MAX).await;
         }
         // Players and pollers keep connections open; they need no farewell.
         self.http.abort();
@@ -166,11 +167,11 @@ impl Signals {
     }
 }
 
-async fn start_origin(config: &Config) -> anyhow::Result<Origin> {
+fn start_origin(config: &Config) -> anyhow::Result<Origin> {
     let options = OriginOptions { rtmp_bind: config.origin.listen, ..OriginOptions::default() };
-    Origin::bind(options)
-        .await
-        .context("choose another address or port with --origin-listen ADDRESS:PORT, or set origin.enabled=false")
+    Origin::bind(options).context(
+        "choose another address or port with --origin-listen ADDRESS:PORT, or set origin.enabled=false",
+    )
 }
 
 fn sip_options(config: &Config) -> SipOptions {
@@ -203,11 +204,14 @@ fn control_options(
     config: &Config,
     origin_rtmp_url: Option<String>,
     page: Option<PageDefaults>,
-) -> ControlOptions {
-    ControlOptions {
+) -> anyhow::Result<ControlOptions> {
+    let stream_prefix =
+        StreamPrefix::new(&config.rtmp.stream_name_prefix).context("rtmp.stream_name_prefix")?;
+    let (media, advertised) = (config.media.address, config.sip.advertised_address);
+    Ok(ControlOptions {
         broadcasts_max: config.rest.broadcasts_max,
         grace: Duration::from_secs(config.rest.finished_call_grace_s.into()),
-        stream_prefix: StreamPrefix::new(config.rtmp.stream_name_prefix.clone()),
+        stream_prefix,
         media: MediaOptions {
             aac: AacOptions {
                 sample_rate_hz: config.audio.sample_rate_hz,
@@ -218,10 +222,12 @@ fn control_options(
             keyframe_interval_max: Duration::from_millis(config.media.keyframe_interval_ms.into()),
             silent_audio: config.audio.silent_when_absent,
         },
-        media_address: config.media.address,
+        // Behind a 1:1 NAT the advertised address is none of this machine.
+        media_bind: media.or(advertised.map(|_| Ipv4Addr::UNSPECIFIED.into())),
+        media_offered: advertised.or(media),
         flash_version: config.rtmp.flash_version.clone(),
         origin_rtmp_url,
         page,
         ..ControlOptions::default()
-    }
+    })
 }

@@ -71,7 +71,9 @@ fn assert_timestamps_rise(tags: &[Tag]) {
     let times = |wanted: fn(&Tag) -> bool| -> Vec<u32> {
         tags.iter().filter(|tag| wanted(tag)).map(|tag| tag.timestamp).collect()
     };
-    for (what, times) in [("video", times(is_picture)), ("audio", times(|tag| matches!(tag.body, Body::Aac(_))))] {
+    for (what, times) in
+        [("video", times(is_picture)), ("audio", times(|tag| matches!(tag.body, Body::Aac(_))))]
+    {
         assert!(times.len() > 500, "{} {what} tags", times.len());
         for pair in times.windows(2) {
             assert!(pair[0] < pair[1], "{what} time goes from {} to {}", pair[0], pair[1]);
@@ -105,9 +107,14 @@ fn assert_nal_units_are_exact(sent: &[Datagram], port: u16, tags: &[Tag]) -> Vec
     assert!(arrived.len() <= left.len(), "{} NAL units arrived, {} left", arrived.len(), left.len());
     let start = (0..=left.len() - arrived.len())
         .find(|&start| left[start..].iter().zip(&arrived).all(|(left, arrived)| left.bytes == *arrived.1))
-        .unwrap_or_else(|| panic!("{} NAL units arrived, not as the {} that left", arrived.len(), left.len()));
+        .unwrap_or_else(|| {
+            panic!("{} NAL units arrived, not as the {} that left", arrived.len(), left.len())
+        });
     let missed = left.len() - start - arrived.len();
-    assert!(missed < 40, "{missed} NAL units left after the last that arrived: more than hanging up explains");
+    assert!(
+        missed < 40,
+        "{missed} NAL units left after the last that arrived: more than hanging up explains"
+    );
     left[start..].iter().zip(&arrived).map(|(left, arrived)| (left.timestamp, arrived.0)).collect()
 }
 
@@ -183,7 +190,14 @@ fn beeps_sent(sent: &[Datagram], port: u16, decode: fn(u8) -> i32) -> Vec<u32> {
 /// Seconds since the first audio tag at which a beep begins in the recording.
 fn beeps_heard(recording: &std::path::Path) -> Vec<f64> {
     let pcm = run(Command::new("ffmpeg").args(["-v", "error", "-i"]).arg(recording).args([
-        "-vn", "-af", "aresample=48000", "-ac", "1", "-f", "s16le", "-",
+        "-vn",
+        "-af",
+        "aresample=48000",
+        "-ac",
+        "1",
+        "-f",
+        "s16le",
+        "-",
     ]));
     let mut beeps = Vec::new();
     let mut quiet = 0;

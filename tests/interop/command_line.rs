@@ -59,7 +59,10 @@ fn each_taken_port_names_its_flag() {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let output = sipcast(&arguments);
         let text = stderr(&output);
-        assert!(!output.status.success() && text.contains(flag) && text.contains(&address.to_string()), "{text}");
+        assert!(
+            !output.status.success() && text.contains(flag) && text.contains(&address.to_string()),
+            "{text}"
+        );
     }
 }
 
@@ -77,7 +80,8 @@ fn a_second_interrupt_ends_it_at_once() {
     process.wait_for_output("sipcast is running", Duration::from_secs(15));
     let order = crate::support::sipcast::order("silent", port, "rtmp://127.0.0.1:9/live", "x").to_string();
     let rest = rest.parse().expect("an address");
-    let answer = crate::support::http::request(rest, "POST", "/rest-api/call/startup", &order).expect("an answer");
+    let answer =
+        crate::support::http::request(rest, "POST", "/rest-api/call/startup", &order).expect("an answer");
     assert_eq!(answer.status, 200, "{}", answer.body);
     process.signal("INT");
     process.signal("INT");

@@ -48,7 +48,10 @@ fn the_picture_moves_in_the_page_until_hangup() {
     wait_for("Established", SOON, || (browser.text("callStatus") == "Established").then_some(()));
     browser.click("playButton");
     wait_for("a first picture", SOON, || {
-        browser.run("const v = document.getElementById('video'); return v.videoWidth > 0 && v.currentTime > 0").as_bool().filter(|b| *b)
+        browser
+            .run("const v = document.getElementById('video'); return v.videoWidth > 0 && v.currentTime > 0")
+            .as_bool()
+            .filter(|b| *b)
     });
     wait_for("Started", SOON, || (browser.text("streamStatus") == "Started").then_some(()));
     let first = time(&browser);

@@ -54,7 +54,9 @@ fn hostile_rtp(sipcast: &Sipcast) {
         for len in (0..64).chain([1200, 1900, 2048, 9000, 60_000]) {
             let bytes: Vec<u8> = (0..len)
                 .map(|index| {
-                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    random = random
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1_442_695_040_888_963_407);
                     let byte = (random >> 56) as u8;
                     // Half of it looks like RTP or RTCP at first sight.
                     if index == 0 && len % 2 == 0 { 0x80 | byte & 0x3f } else { byte }
@@ -90,7 +92,9 @@ fn hostile_sip(sipcast: &Sipcast) {
 fn hostile_rest(sipcast: &Sipcast) {
     let post = |path: &str, body: &str| request(sipcast.rest, "POST", path, body).expect("an answer");
     let startup = "/rest-api/call/startup";
-    for body in ["", "{", "[]", "null", "\"x\"", "{\"callId\":1}", "{\"callId\":\"a\\r\\nb\"}", &"[".repeat(60_000)] {
+    for body in
+        ["", "{", "[]", "null", "\"x\"", "{\"callId\":1}", "{\"callId\":\"a\\r\\nb\"}", &"[".repeat(60_000)]
+    {
         let answer = post(startup, body);
         assert_eq!(answer.status, 400, "{body:.40}: {}", answer.body);
         assert!(answer.json()["problem"].is_string(), "{}", answer.body);

@@ -46,7 +46,8 @@ fn a_call_goes_through_registrar_and_proxy() {
 fn a_wrong_password_fails_the_call_with_its_status() {
     let kamailio = Kamailio::start("another password");
     let sipcast = Sipcast::start(&[]);
-    let answer = sipcast.post("call/startup", &order("refused", kamailio.port, "rtmp://127.0.0.1:1/live", "x"));
+    let answer =
+        sipcast.post("call/startup", &order("refused", kamailio.port, "rtmp://127.0.0.1:1/live", "x"));
     assert_eq!(answer.status, 200, "{}", answer.body);
     let call = sipcast.wait_for_status("refused", "FAILED", Duration::from_secs(20));
     assert_eq!(call["sipStatus"], 407, "{call}");

@@ -29,7 +29,9 @@ fn the_stream_returns_and_its_time_goes_on() {
     assert_eq!(sipcast.call("survivor").expect("the call goes on")["status"], "ESTABLISHED");
     nginx.restart();
     let up = Instant::now();
-    wait_for("pictures at the new server", Duration::from_secs(20), || pictures(&nginx, 1).filter(|n| *n > 0));
+    wait_for("pictures at the new server", Duration::from_secs(20), || {
+        pictures(&nginx, 1).filter(|n| *n > 0)
+    });
     println!("the picture was back {} ms after the server was up", up.elapsed().as_millis());
     let after = stream_time(&nginx);
     assert!(after > before, "time went from {before} s to {after} s");

@@ -36,7 +36,8 @@ fn short_grace() -> Sipcast {
 
 #[test]
 fn digest_with_a_stale_nonce() {
-    let (sipcast, callee) = (short_grace(), Sipp::start("digest", &[("username", "caster"), ("password", PASSWORD)]));
+    let (sipcast, callee) =
+        (short_grace(), Sipp::start("digest", &[("username", "caster"), ("password", PASSWORD)]));
     call(&sipcast, &callee);
     sipcast.wait_for_status("call", "ESTABLISHED", SOON);
     hang_up(&sipcast);

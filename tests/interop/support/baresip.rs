@@ -72,12 +72,18 @@ fn clip() -> &'static (PathBuf, PathBuf) {
         let directory = directory("clip");
         let (clip, beeps) = (directory.join("clip.mkv"), directory.join("beeps.wav"));
         let beep = format!("volume=volume='if(lt(mod(t,1),{}),1,0)':eval=frame", f64::from(BEEP_MS) / 1000.0);
-        ffmpeg(&["-f", "lavfi", "-i", "testsrc=size=640x360:rate=30,format=yuv420p", "-t", CLIP_SECONDS], &[
-            "-c:v", "libx264", "-preset", "ultrafast",
-        ], &clip);
+        ffmpeg(
+            &["-f", "lavfi", "-i", "testsrc=size=640x360:rate=30,format=yuv420p", "-t", CLIP_SECONDS],
+            &["-c:v", "libx264", "-preset", "ultrafast"],
+            &clip,
+        );
         // Frames of 1 ms, so that each beep begins and ends on its sample.
         let source = format!("sine=frequency=1000:sample_rate=8000:samples_per_frame=8,{beep}");
-        ffmpeg(&["-f", "lavfi", "-i", &source, "-t", CLIP_SECONDS], &["-ac", "1", "-c:a", "pcm_s16le"], &beeps);
+        ffmpeg(
+            &["-f", "lavfi", "-i", &source, "-t", CLIP_SECONDS],
+            &["-ac", "1", "-c:a", "pcm_s16le"],
+            &beeps,
+        );
         (clip, beeps)
     })
 }

@@ -14,7 +14,11 @@ pub struct NalUnit {
 /// NAL units of a stream without loss, in order of their sequence numbers.
 pub fn nal_units(packets: &[Packet]) -> Vec<NalUnit> {
     for pair in packets.windows(2) {
-        assert_eq!(pair[0].sequence_number.wrapping_add(1), pair[1].sequence_number, "loopback loses nothing");
+        assert_eq!(
+            pair[0].sequence_number.wrapping_add(1),
+            pair[1].sequence_number,
+            "loopback loses nothing"
+        );
     }
     let mut units = Vec::new();
     let mut open: Option<NalUnit> = None;

@@ -27,7 +27,13 @@ impl Kamailio {
         let path = directory.join("kamailio.cfg");
         std::fs::write(&path, configuration).expect("a writable directory");
         let mut command = Command::new("kamailio");
-        command.arg("-f").arg(&path).args(["-DD", "-E", "-m", "32", "-M", "8", "-w"]).arg(&directory).arg("-Y").arg(&directory);
+        command
+            .arg("-f")
+            .arg(&path)
+            .args(["-DD", "-E", "-m", "32", "-M", "8", "-w"])
+            .arg(&directory)
+            .arg("-Y")
+            .arg(&directory);
         let process = Process::start("kamailio", &directory, &mut command);
         super::wait_for("Kamailio", Duration::from_secs(15), || {
             std::net::TcpStream::connect(("127.0.0.1", port)).ok()

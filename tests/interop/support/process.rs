@@ -26,7 +26,8 @@ pub fn directory(name: &str) -> PathBuf {
 
 /// Runs `command` to its end and gives its standard output; fails the test unless it succeeds.
 pub fn run(command: &mut Command) -> Vec<u8> {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; tests/run installs it"));
+    let output =
+        command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; tests/run installs it"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }

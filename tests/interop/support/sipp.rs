@@ -23,7 +23,8 @@ impl Sipp {
     /// Starts `scenario` on a port chosen before.
     pub fn start_on(port: u16, scenario: &str, keys: &[(&str, &str)]) -> Self {
         let directory = directory("sipp");
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/sipp").join(format!("{scenario}.xml"));
+        let file =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/sipp").join(format!("{scenario}.xml"));
         let mut command = Command::new("sipp");
         command
             .current_dir(&directory)

@@ -38,8 +38,10 @@ impl Browser {
             format!("--user-data-dir={}", directory.join("profile").display()),
             format!("--window-size={width},{height}"),
         ] } } } });
-        let answer = request(driver, "POST", "/session", &capabilities.to_string()).expect("chromedriver answers");
-        let session = answer.json()["value"]["sessionId"].as_str().unwrap_or_else(|| panic!("{answer:?}")).to_owned();
+        let answer =
+            request(driver, "POST", "/session", &capabilities.to_string()).expect("chromedriver answers");
+        let session =
+            answer.json()["value"]["sessionId"].as_str().unwrap_or_else(|| panic!("{answer:?}")).to_owned();
         Self { driver, session, _process: process }
     }
 
@@ -87,7 +89,8 @@ impl Browser {
     }
 
     fn post(&self, command: &str, body: &Value) -> Value {
-        let answer = request(self.driver, "POST", &self.path(command), &body.to_string()).expect("chromedriver answers");
+        let answer = request(self.driver, "POST", &self.path(command), &body.to_string())
+            .expect("chromedriver answers");
         assert_eq!(answer.status, 200, "{command} {body}: {}", answer.body);
         answer.json()["value"].clone()
     }
