@@ -106,30 +106,22 @@ async fn credentials_are_asked_for_and_checked() {
     let hash =
         |text: String| Md5::digest(text).iter().map(|octet| format!("{octet:02x}")).collect::<String>();
     let mut authorization = String::new();
-    for (password, expected) in [("none", 401), ("wrong", 401), ("secret", 200)] {
+    for (password, status) in [("wrong", 401), ("secret", 401), ("", 200)] {
         let headers = format!("{authorization}Content-Type: application/sdp\r\n");
         let answer = caller.exchange("INVITE", &headers, &offer).await;
-        let _ = password;
-        let expected_now = if authorization.contains("right") { 200 } else { 401 };
-        let _ = expected;
-        assert_eq!(answer.status, expected_now);
-        let challenge = answer.header("WWW-Authenticate").to_owned();
-        if answer.status == 200 {
-            caller.remote_tag = answer.header("To").split("tag=").nth(1).unwrap().to_owned();
-            caller.acknowledge().await;
-            break;
+        assert_eq!(answer.status, status);
+        if status == 401 {
+            let ack = caller.request("ACK", "", "");
+            caller.send(&ack).await;
         }
-        let ack = caller.request("ACK", "", "");
-        caller.send(&ack).await;
-        let nonce = challenge.split("nonce=\"").nth(1).unwrap().split('"').next().unwrap();
-        let (password, cnonce) =
-            if authorization.is_empty() { ("wrong", "bad") } else { ("secret", "right") };
+        // The credentials for the next turn.
+        let nonce = answer.header("WWW-Authenticate").split('"').nth(3).unwrap_or_default();
         let secret = hash(format!("alice:sipcast-callee:{password}"));
         let request = hash("INVITE:sip:callee@127.0.0.1".to_owned());
-        let response = hash(format!("{secret}:{nonce}:00000001:{cnonce}:auth:{request}"));
+        let response = hash(format!("{secret}:{nonce}:00000001:c:auth:{request}"));
         authorization = format!(
             "Authorization: Digest username=\"alice\", realm=\"sipcast-callee\", nonce=\"{nonce}\", \
-             uri=\"sip:callee@127.0.0.1\", response=\"{response}\", qop=auth, nc=00000001, cnonce=\"{cnonce}\"\r\n"
+             uri=\"sip:callee@127.0.0.1\", response=\"{response}\", qop=auth, nc=00000001, cnonce=\"c\"\r\n"
         );
     }
     assert_eq!(callee.statistics().challenges, 2);

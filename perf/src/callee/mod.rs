@@ -41,7 +41,7 @@ pub use media::PictureSource;
 pub use packetizer::PacketizationMode;
 pub use picture::{FLASH_FRAMES, flash_region};
 pub use statistics::{CalleeEvent, CalleeStatistics, Lateness};
-pub use tone::BEEP_SAMPLES;
+pub use tone::{BEEP_SAMPLES, Law};
 
 use digest::Authenticator;
 use media::Media;
@@ -70,6 +70,8 @@ pub struct CalleeOptions {
     pub video: VideoOptions,
     /// Whether pictures are encoded for each call or once for all.
     pub pictures: PictureSource,
+    /// The law of G.711 to take when it is offered; `None` takes the first of the offer.
+    pub law: Option<Law>,
     /// User and password to ask for before a call or a registration is taken.
     pub auth: Option<(String, String)>,
     /// How long it rings before the answer.
@@ -85,6 +87,7 @@ impl Default for CalleeOptions {
             transport: SipTransport::Udp,
             video: VideoOptions::default(),
             pictures: PictureSource::Live,
+            law: None,
             auth: None,
             answer_after: Duration::ZERO,
             calls_max: 4_096,
@@ -99,6 +102,7 @@ impl fmt::Debug for CalleeOptions {
             .field("transport", &self.transport)
             .field("video", &self.video)
             .field("pictures", &self.pictures)
+            .field("law", &self.law)
             .field("auth", &self.auth.as_ref().map(|(user, _)| (user, "***")))
             .field("answer_after", &self.answer_after)
             .field("calls_max", &self.calls_max)
@@ -137,6 +141,7 @@ impl Callee {
             local: local_addr,
             tcp: options.transport == SipTransport::Tcp,
             calls_max: options.calls_max,
+            law: options.law,
             answer_after: options.answer_after,
         };
         let authenticator = options.auth.map(|(user, password)| Authenticator::new(user, password));

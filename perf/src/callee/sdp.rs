@@ -123,6 +123,8 @@ pub(super) struct MediaPlan {
 pub(super) struct Capabilities<'a> {
     pub ports: LocalPorts,
     pub mode: PacketizationMode,
+    /// The law to take when it is offered, wherever it stands.
+    pub law: Option<Law>,
     /// Base64 of SPS and PPS, joined by a comma.
     pub sprop_parameter_sets: &'a str,
     pub session_id: u64,
@@ -208,16 +210,21 @@ const fn mode_number(mode: PacketizationMode) -> u8 {
 fn answer_audio(offer: &Media<'_>, local: &Capabilities<'_>, text: &mut String) -> Option<AudioPlan> {
     let route = offer.route()?;
     // RFC 3264 §6.1: the offerer's order of formats is its preference.
-    let (payload_type, law) = offer.payload_types().find_map(|payload_type| {
-        let law = match (payload_type, offer.encoding(payload_type)) {
-            (_, Some(encoding)) if encoding_is(encoding, "PCMU", "8000") => Law::Pcmu,
-            (_, Some(encoding)) if encoding_is(encoding, "PCMA", "8000") => Law::Pcma,
-            (0, None) => Law::Pcmu,
-            (8, None) => Law::Pcma,
-            _ => return None,
-        };
-        Some((payload_type, law))
-    })?;
+    let laws: Vec<(u8, Law)> = offer
+        .payload_types()
+        .filter_map(|payload_type| {
+            let law = match (payload_type, offer.encoding(payload_type)) {
+                (_, Some(encoding)) if encoding_is(encoding, "PCMU", "8000") => Law::Pcmu,
+                (_, Some(encoding)) if encoding_is(encoding, "PCMA", "8000") => Law::Pcma,
+                (0, None) => Law::Pcmu,
+                (8, None) => Law::Pcma,
+                _ => return None,
+            };
+            Some((payload_type, law))
+        })
+        .collect();
+    let preferred = laws.iter().find(|(_, law)| Some(*law) == local.law);
+    let (payload_type, law) = preferred.or(laws.first()).copied()?;
     let telephone_event = offer.payload_types().find(|payload_type| {
         offer.encoding(*payload_type).is_some_and(|encoding| encoding_is(encoding, "telephone-event", "8000"))
     });
@@ -426,7 +433,7 @@ mod tests {
             video: 3,
             video_rtcp: 4,
         };
-        Capabilities { ports, mode, sprop_parameter_sets: "Z0I=,aM4=", session_id: 1, version: 1 }
+        Capabilities { ports, mode, law: None, sprop_parameter_sets: "Z0I=,aM4=", session_id: 1, version: 1 }
     }
 
     fn plan(offer: &str) -> MediaPlan {
@@ -445,7 +452,9 @@ mod tests {
         assert!(text.contains("profile-level-id=42C01E;packetization-mode=1"), "{text}");
         assert!(text.contains("a=rtcp-fb:97 ccm fir"), "{text}");
 
-        let (_, agreed) = answer(OFFER.as_bytes(), &capabilities(PacketizationMode::SingleNalUnit)).unwrap();
+        let local = Capabilities { law: Some(Law::Pcmu), ..capabilities(PacketizationMode::SingleNalUnit) };
+        let (_, agreed) = answer(OFFER.as_bytes(), &local).unwrap();
+        assert_eq!(agreed.audio.unwrap().payload_type, 0);
         assert_eq!(agreed.video.unwrap().payload_type, 96);
     }
 

@@ -30,7 +30,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the sockets are read.
 const RECEIVE_INTERVAL: Duration = Duration::from_millis(5);
 /// Shortest sleep: packets due closer together leave together.
-const TURN_MIN: Duration = Duration::from_micros(500);
+const TURN_MIN: Duration = Duration::from_millis(1);
 /// A sender this late leaves pictures out instead of sending old ones in a burst.
 const LATENESS_MAX: Duration = Duration::from_millis(250);
 /// Datagrams read from one socket in one turn; the rest waits for the next.

@@ -19,6 +19,7 @@ use super::sdp::{self, Capabilities, MediaPlan, SdpError};
 use super::sender::random_u32;
 use super::statistics::{CalleeEvent, Tally};
 use super::telephone_event::info_digits;
+use super::tone::Law;
 
 /// Timers of RFC 3261 §17.1.1.1.
 const T1: Duration = Duration::from_millis(500);
@@ -53,6 +54,8 @@ pub(super) struct Policy {
     pub local: SocketAddr,
     pub tcp: bool,
     pub calls_max: usize,
+    /// The law to prefer over the offer's order.
+    pub law: Option<Law>,
     /// How long it rings.
     pub answer_after: Duration,
 }
@@ -449,7 +452,13 @@ impl UserAgent {
         }
         dialog.state = DialogState::Confirmed;
         if dialog.plan.is_none() {
-            let local = capabilities(&self.media, &dialog.media, dialog.sdp_session_id, dialog.sdp_version);
+            let local = capabilities(
+                &self.media,
+                self.policy.law,
+                &dialog.media,
+                dialog.sdp_session_id,
+                dialog.sdp_version,
+            );
             dialog.plan = sdp::accept(&request.body, &local).ok();
             if let Some(plan) = dialog.plan {
                 dialog.media.set_plan(&id.call_id, plan);
@@ -553,8 +562,13 @@ impl UserAgent {
         let Some(dialog) = self.dialogs.get_mut(id) else { return };
         let mut body = String::new();
         if !request.body.is_empty() {
-            let local =
-                capabilities(&self.media, &dialog.media, dialog.sdp_session_id, dialog.sdp_version + 1);
+            let local = capabilities(
+                &self.media,
+                self.policy.law,
+                &dialog.media,
+                dialog.sdp_session_id,
+                dialog.sdp_version + 1,
+            );
             match sdp::answer(&request.body, &local) {
                 Ok((answer, plan)) => {
                     dialog.sdp_version += 1;
@@ -577,7 +591,13 @@ impl UserAgent {
                 }
             }
         } else if request.method == Method::Invite {
-            let local = capabilities(&self.media, &dialog.media, dialog.sdp_session_id, dialog.sdp_version);
+            let local = capabilities(
+                &self.media,
+                self.policy.law,
+                &dialog.media,
+                dialog.sdp_session_id,
+                dialog.sdp_version,
+            );
             body = sdp::offer(&local);
         }
         if let Some(contact) = &envelope.contact {
@@ -732,7 +752,7 @@ impl UserAgent {
     }
 
     fn capabilities<'a>(&'a self, media: &MediaSession, session_id: u64, version: u64) -> Capabilities<'a> {
-        capabilities(&self.media, media, session_id, version)
+        capabilities(&self.media, self.policy.law, media, session_id, version)
     }
 
     fn contact(&self) -> Header {
@@ -748,6 +768,7 @@ impl UserAgent {
 
 fn capabilities<'a>(
     media: &'a Media,
+    law: Option<Law>,
     session: &MediaSession,
     session_id: u64,
     version: u64,
@@ -755,6 +776,7 @@ fn capabilities<'a>(
     Capabilities {
         ports: session.ports(),
         mode: media.video().packetization_mode,
+        law,
         sprop_parameter_sets: media.sprop_parameter_sets(),
         session_id,
         version,

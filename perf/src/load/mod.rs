@@ -94,8 +94,11 @@ pub async fn run(options: &LoadOptions, interrupt: impl Future<Output = ()>) -> 
     let stopped = product.stop().await;
     callee.shutdown().await;
     sink.shutdown();
-    let report = outcome?;
-    stopped?;
+    let mut report = outcome?;
+    if let Err(error) = stopped {
+        tracing::error!(%error, "sipcast's end");
+        report.sipcast_ended_cleanly = false;
+    }
     Ok(report)
 }
 
@@ -170,6 +173,7 @@ impl Run<'_> {
             resident_per_call_kib: resident_kib.saturating_sub(idle_resident_kib) / calls as u64,
             lateness,
             pictures_skipped: after.sent.pictures_skipped - before.sent.pictures_skipped,
+            sipcast_ended_cleanly: true,
         })
     }
 

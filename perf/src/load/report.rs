@@ -61,6 +61,8 @@ pub struct Report {
     pub lateness: Lateness,
     /// Pictures the callees left out because they were late: not to be blamed on sipcast.
     pub pictures_skipped: u64,
+    /// Whether sipcast ended by itself, with success, when it was asked to.
+    pub sipcast_ended_cleanly: bool,
 }
 
 /// Limits that a run must keep.
@@ -78,6 +80,9 @@ impl Report {
         let mut broken = Vec::new();
         if self.calls_failed > 0 {
             broken.push(format!("{} calls failed", self.calls_failed));
+        }
+        if !self.sipcast_ended_cleanly {
+            broken.push("sipcast did not end cleanly".to_owned());
         }
         if let Some(max) = limits.max_cpu_percent
             && self.sipcast_cpu_percent > max
@@ -213,6 +218,7 @@ mod tests {
             resident_per_call_kib: 1_000,
             lateness: Lateness::default(),
             pictures_skipped: 0,
+            sipcast_ended_cleanly: true,
         }
     }
 

@@ -244,7 +244,10 @@ fn be24(octets: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    fn read_all(mut input: &[u8], cut: usize) -> Result<Vec<(u8, u32, u32, Vec<u8>)>, Fault> {
+    /// Type, timestamp, length, and what is kept.
+    type Read = (u8, u32, u32, Vec<u8>);
+
+    fn read_all(mut input: &[u8], cut: usize) -> Result<Vec<Read>, Fault> {
         let mut reader = ChunkReader::default();
         let mut messages = Vec::new();
         while !input.is_empty() {
