@@ -36,7 +36,7 @@ pub(super) struct Dialog {
 
 impl Dialog {
     /// A dialog before its first request. `host` is ours, for the Call-ID.
-    pub fn new(addresses: Addresses, user_agent: &str, host: &str) -> rsipstack::Result<Self> {
+    pub fn new(addresses: Addresses, user_agent: &str, host: &str) -> Result<Self, rsipstack::sip::Error> {
         Ok(Self {
             user_agent: user_agent.to_owned(),
             // RFC 3261 §8.1.1.4: random, so that nobody outside can guess it.
@@ -57,7 +57,7 @@ impl Dialog {
 
     /// Before a repeated INVITE: forgets what a failed one brought; To, From and Call-ID stay (RFC 3261 §8.1.3.4,
     /// §22.2).
-    pub fn start_over(&mut self, addresses: Addresses) -> rsipstack::Result<()> {
+    pub fn start_over(&mut self, addresses: Addresses) -> Result<(), rsipstack::sip::Error> {
         self.remote_target = request_uri(&addresses)?;
         self.route_set = addresses.route_headers();
         self.remote_tag = None;
@@ -230,7 +230,7 @@ pub(super) fn contact_of(addresses: &Addresses, flow: &Flow) -> Contact {
 }
 
 /// The stack writes `transport=` values in capitals. Digest covers the Request-URI byte by byte, so it is kept as is.
-fn request_uri(addresses: &Addresses) -> rsipstack::Result<Uri> {
+fn request_uri(addresses: &Addresses) -> Result<Uri, rsipstack::sip::Error> {
     let mut uri = Uri::try_from(addresses.request_uri.to_string())?;
     for param in &mut uri.params {
         if let Param::Transport(transport) = param {
