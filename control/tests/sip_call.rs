@@ -296,3 +296,15 @@ async fn a_taken_port_is_named() {
     let text = error.expect("taken").to_string();
     assert!(text.contains("127.0.0.1") && text.contains(&port.to_string()), "{text}");
 }
+
+#[tokio::test]
+async fn an_answer_with_an_unreadable_contact_is_acknowledged_where_it_came_from() {
+    let (endpoint, mut peer) = (endpoint().await, Peer::udp().await);
+    let mut call = Caller::new(endpoint.call(peer.order()));
+    let invite = peer.expect("INVITE").await;
+    peer.reply(&invite, "200 OK", &["Contact: <sip:["], &answer(&invite.body, "sendrecv")).await;
+    peer.expect("ACK").await;
+    call.until_established().await;
+    call.handle.control.hang_up();
+    assert_eq!(peer.expect("BYE").await.uri(), format!("sip:{}", peer.address()));
+}

@@ -57,3 +57,16 @@ async fn a_connection_that_breaks_while_it_rings_fails_the_call() {
     let end = call.end().await;
     assert_eq!((end.status, end.sip_status), (CallStatus::Failed, 503));
 }
+
+#[tokio::test]
+async fn credentials_over_tcp_are_for_the_request_uri_as_sent() {
+    let (endpoint, mut peer) = (endpoint().await, Peer::tcp().await);
+    let _call = endpoint.call(peer.order());
+    let invite = peer.expect("INVITE").await;
+    let challenge = "WWW-Authenticate: Digest realm=\"pbx\", nonce=\"t1\", qop=\"auth\"";
+    peer.reply(&invite, "401 Unauthorized", &[challenge], "").await;
+    let again = peer.expect("INVITE").await;
+    assert_eq!(again.uri(), format!("sip:8801@{};transport=tcp", peer.address()));
+    assert_eq!(again.digest("Authorization", "uri"), again.uri());
+    assert_eq!(again.digest("Authorization", "nc"), "00000001");
+}

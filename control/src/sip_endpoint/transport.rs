@@ -24,7 +24,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio_util::sync::CancellationToken;
 
 use super::SipOptions;
-use super::admission::{Admission, Screening, screen};
+use super::admission::{Admission, Screening, TokenBucket, screen};
 
 /// Default SIP port (RFC 3261 §19.1.2).
 pub(super) const SIP_PORT: u16 = 5060;
@@ -125,7 +125,11 @@ impl Network {
             TransportLayer::new_with_domain_resolver(closing.clone(), Box::new(SystemResolver(options.bind)));
         layer.set_stream_idle_timeout(STREAM_IDLE_MAX);
         let udp = UdpConnection::from_socket(
-            Arc::new(ScreenedSocket { socket, user_agent: options.user_agent.clone() }),
+            Arc::new(ScreenedSocket {
+                socket,
+                user_agent: options.user_agent.clone(),
+                answers: Mutex::new(TokenBucket::new(STATELESS_ANSWERS_PER_S, STATELESS_ANSWERS_PER_S)),
+            }),
             None,
             Some(closing.child_token()),
         )
@@ -380,6 +384,8 @@ impl DomainResolver for SystemResolver {
 struct ScreenedSocket {
     socket: UdpSocket,
     user_agent: String,
+    /// Stateless answers cost nothing, yet must not make us a reflector for forged source addresses.
+    answers: Mutex<TokenBucket>,
 }
 
 #[async_trait::async_trait]
@@ -401,7 +407,10 @@ impl StackUdpSocket for ScreenedSocket {
                 Screening::Pass => return Ok((length, from)),
                 Screening::Drop => {}
                 Screening::Answer(answer) => {
-                    let _ = self.socket.send_to(&answer, from).await;
+                    let within_rate = self.answers.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    if within_rate {
+                        let _ = self.socket.send_to(&answer, from).await;
+                    }
                 }
             }
         }
@@ -423,6 +432,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 const ADDRESSES_MAX: usize = 4;
 /// Stream connections, accepted and dialled; a further one that arrives is closed.
 const CONNECTIONS_MAX: usize = 2048;
+/// Stateless 501 and 505 answers; beyond it such datagrams are dropped.
+const STATELESS_ANSWERS_PER_S: f64 = 20.0;
 const BIND_ATTEMPTS: u32 = 16;
 /// A dialog may be silent between two session refreshes; dead peers are found by TCP keep-alive instead.
 const STREAM_IDLE_MAX: Duration = Duration::from_secs(4 * 3600);
