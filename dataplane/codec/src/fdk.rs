@@ -1,7 +1,7 @@
 //! The bundled Fraunhofer FDK AAC library, encoder only, behind [`AacEncoder`].
 //! Takes: PCM frames. Gives: raw data blocks. Leaves out: SBR, PS and every transport format.
 //!
-//! Opened with the AAC module alone and just the channels needed it takes 68 KiB an encoder; the afterburner is
+//! Opened with the AAC module alone and just the channels needed it takes 105 KiB of heap; the afterburner is
 //! off, which costs 0.1 PESQ and saves 60 % of the CPU time.
 
 use std::ffi::c_void;

@@ -143,8 +143,12 @@ impl FrameEncoder {
         let taken = (FRAME_SAMPLES - self.frame_len).min(self.block.len() - self.block_read);
         let source = &self.block[self.block_read..self.block_read + taken];
         let sink = &mut self.frame[self.frame_len * self.channels..];
-        for (frame, &sample) in sink.chunks_exact_mut(self.channels).zip(source) {
-            frame.fill(sample);
+        if self.channels == 1 {
+            sink[..taken].copy_from_slice(source);
+        } else {
+            for (frame, &sample) in sink.chunks_exact_mut(self.channels).zip(source) {
+                frame.fill(sample);
+            }
         }
         self.block_read += taken;
         self.frame_len += taken;
