@@ -72,7 +72,7 @@ impl Node {
     pub async fn start(config: &Config, page: Option<PageDefaults>) -> anyhow::Result<Self> {
         let rest = TcpListener::bind(config.rest.listen).await.with_context(|| {
             format!(
-                "the REST API cannot listen on {}: choose another with --rest-listen ADDRESS:PORT",
+                "{}: choose another with --rest-listen ADDRESS:PORT: the REST API cannot listen there",
                 config.rest.listen
             )
         })?;
@@ -81,9 +81,9 @@ impl Node {
             true => Some(start_origin(config)?),
             false => None,
         };
-        let sip = SipEndpoint::bind(sip_options(config))
-            .await
-            .context("choose another address or port with --sip-listen ADDRESS:PORT")?;
+        let sip = SipEndpoint::bind(sip_options(config)).await.with_context(|| {
+            format!("{}: choose another with --sip-listen ADDRESS:PORT", config.sip.listen)
+        })?;
         let shards = match config.media.shards {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get() as u16),
             n => n,

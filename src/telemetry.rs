@@ -7,20 +7,22 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
 
-/// The SIP stack logs whole messages, Authorization headers included, below `error`.
-const ALWAYS_QUIET: [&str; 1] = ["rsipstack=off"];
+/// The SIP stack logs whole messages, Authorization headers included, at several levels.
+const SECRETIVE: &str = "rsipstack";
 
 /// Starts logging.
 ///
 /// # Errors
 /// When the level is no filter.
 pub fn start(log: &Log) -> anyhow::Result<()> {
-    let mut filter = EnvFilter::try_new(&log.level).with_context(|| {
+    anyhow::ensure!(
+        !log.level.contains(SECRETIVE),
+        "log.level names {SECRETIVE}: its messages hold credentials and are never logged"
+    );
+    let filter = EnvFilter::try_new(&log.level).with_context(|| {
         format!("log.level is {:?}: expected error, warn, info, debug or a filter", log.level)
     })?;
-    for directive in ALWAYS_QUIET {
-        filter = filter.add_directive(directive.parse().context("the built-in log filter")?);
-    }
+    let filter = filter.add_directive(format!("{SECRETIVE}=off").parse().context("the built-in log filter")?);
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let colours = std::io::stderr().is_terminal();
     match log.format {

@@ -976,7 +976,7 @@ mod tests {
         let headers = [("Session-Expires", "100;refresher=uac")];
         let accepted = Response { status: 200, phrase: "", headers: &headers, body: ANSWER.as_bytes() };
         call.handle_refresh_response(&accepted, at(60));
-        assert_eq!(drain(&mut call), [""; 0]);
+        assert_eq!(drain(&mut call), ["media"], "a refresh offers only what was agreed on, so less may come");
         assert_eq!(call.next_timeout(), Some(at(110)));
         call.handle_timeout(at(110));
         drain(&mut call);

@@ -9,8 +9,6 @@ use std::time::Duration;
 pub struct Answer {
     /// Status code.
     pub status: u16,
-    /// Header block as it came.
-    pub headers: String,
     /// Body.
     pub body: String,
 }
@@ -34,8 +32,24 @@ pub fn request(to: SocketAddr, method: &str, path: &str, body: &str) -> Option<A
     // A server may answer and close before it has read a body that it refuses.
     let _ = stream.write_all(request.as_bytes());
     let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
+    let mut bytes = [0; 16384];
+    // Not every server closes when asked to: an announced length ends the answer as well.
+    while !is_whole(&answer) {
+        match stream.read(&mut bytes) {
+            Ok(0) | Err(_) => break,
+            Ok(len) => answer.extend(&bytes[..len]),
+        }
+    }
     parse(&answer)
+}
+
+fn is_whole(answer: &[u8]) -> bool {
+    let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
+    let headers = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
+    let length = headers.lines().find_map(|line| line.strip_prefix("content-length:"));
+    length
+        .and_then(|length| length.trim().parse::<usize>().ok())
+        .is_some_and(|length| answer.len() >= end + 4 + length)
 }
 
 fn parse(bytes: &[u8]) -> Option<Answer> {
@@ -44,7 +58,7 @@ fn parse(bytes: &[u8]) -> Option<Answer> {
     let status = headers.split(' ').nth(1)?.parse().ok()?;
     let chunked = headers.to_ascii_lowercase().contains("transfer-encoding: chunked");
     let body = if chunked { unchunk(body) } else { body.to_owned() };
-    Some(Answer { status, headers: headers.to_owned(), body })
+    Some(Answer { status, body })
 }
 
 fn unchunk(mut rest: &str) -> String {

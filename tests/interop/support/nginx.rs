@@ -62,11 +62,6 @@ impl Nginx {
     pub fn recordings(&self) -> Vec<PathBuf> {
         recordings(&self.directory)
     }
-
-    /// What it logged.
-    pub fn log(&self) -> String {
-        self.process.as_ref().map(Process::output).unwrap_or_default()
-    }
 }
 
 fn recordings(directory: &Path) -> Vec<PathBuf> {

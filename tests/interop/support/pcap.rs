@@ -15,10 +15,6 @@ pub struct Capture {
 /// One captured UDP datagram.
 #[derive(Clone, Debug)]
 pub struct Datagram {
-    /// Seconds since the UNIX epoch.
-    pub time: f64,
-    /// UDP source port.
-    pub from: u16,
     /// UDP destination port.
     pub to: u16,
     /// UDP payload.
@@ -51,22 +47,17 @@ impl Capture {
 
 fn read(file: &[u8]) -> Vec<Datagram> {
     let word = |bytes: &[u8]| u32::from_le_bytes(bytes[..4].try_into().expect("four bytes"));
-    assert_eq!(word(file), 0xa1b2_c3d4, "little endian, microseconds");
+    assert_eq!(word(file), 0xa1b2_c3d4, "little endian");
     let mut rest = &file[24..];
     let mut datagrams = Vec::new();
     while rest.len() >= 16 {
-        let (seconds, micros, len) = (word(rest), word(&rest[4..]), word(&rest[8..]) as usize);
+        let len = word(&rest[8..]) as usize;
         let Some(frame) = rest.get(16..16 + len) else { break };
         // Ethernet 14, IPv4 20 (no options on loopback), UDP 8.
         if frame.len() >= 42 && frame[12..14] == [8, 0] && frame[14] == 0x45 && frame[23] == 17 {
             let port = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
             let end = 34 + usize::from(port(38));
-            datagrams.push(Datagram {
-                time: f64::from(seconds) + f64::from(micros) / 1e6,
-                from: port(34),
-                to: port(36),
-                payload: frame[42..end.min(frame.len())].to_vec(),
-            });
+            datagrams.push(Datagram { to: port(36), payload: frame[42..end.min(frame.len())].to_vec() });
         }
         rest = &rest[16 + len..];
     }

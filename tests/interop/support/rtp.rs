@@ -5,10 +5,6 @@ use super::pcap::Datagram;
 /// One RTP packet.
 #[derive(Clone, Debug)]
 pub struct Packet {
-    /// Payload type.
-    pub payload_type: u8,
-    /// Marker bit.
-    pub marker: bool,
     /// Sequence number.
     pub sequence_number: u16,
     /// RTP timestamp.
@@ -36,8 +32,6 @@ pub fn packets(datagrams: &[Datagram], port: u16) -> Vec<Packet> {
             let bytes = &d.payload;
             assert_eq!(bytes[0] & 0x3f, 0, "padding, extension and CSRC are not what these peers send");
             Packet {
-                payload_type: bytes[1] & 0x7f,
-                marker: bytes[1] & 0x80 != 0,
                 sequence_number: u16::from_be_bytes([bytes[2], bytes[3]]),
                 timestamp: u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
                 payload: bytes[12..].to_vec(),

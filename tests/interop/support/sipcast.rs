@@ -99,11 +99,6 @@ impl Sipcast {
         self.process.output()
     }
 
-    /// Where its files are.
-    pub fn wait_for_log(&mut self, text: &str) {
-        self.process.wait_for_output(text, Duration::from_secs(10));
-    }
-
     /// Ends it as an operator does and asserts that everything came home.
     pub fn stop(mut self) {
         self.process.signal("INT");

@@ -2,6 +2,7 @@
 //! Takes: a `RemoteDescription`, the negotiation so far. Gives: [`Agreement`]s and our answer.
 //! Leaves out: text and versions (`sdp`).
 
+use bytes::Bytes;
 use sdp_types::Session;
 use sipcast_contract::media::{AudioCodec, AudioFormat, AudioMedia, H264Format, TelephoneEvent, VideoMedia};
 use sipcast_contract::{Direction, NegotiatedMedia};
@@ -182,17 +183,14 @@ fn read_video(theirs: &RemoteMedia, offered: &AgreedFormats) -> (AgreedFormats, 
             continue;
         }
         answered.h264.push((payload_type, mode, profile.unwrap_or([0x42, 0xe0, 0x1f])));
-        // A renumbered format is sent with our number by the book, see `read_audio`.
-        let by_mode = offered.h264.iter().find(|(_, known, _)| *known == mode).map(|(number, ..)| *number);
-        let ours = if as_offered.is_some() { None } else { by_mode };
-        for number in [Some(payload_type), ours].into_iter().flatten() {
-            if !formats.iter().any(|format| format.payload_type == number) {
-                formats.push(H264Format {
-                    payload_type: number,
-                    packetization_mode: mode,
-                    parameter_sets: parameter_sets.clone(),
-                });
-            }
+        take_video(&mut formats, payload_type, mode, &parameter_sets);
+    }
+    // By the book (see `read_audio`) whoever takes H.264 sends it with a number of ours, and a peer that renumbers
+    // does not say with which: baresip answers 97 and 98 and sends 96. All of them carry what we can read.
+    let parameter_sets = formats.first().map(|format| format.parameter_sets.clone());
+    if let Some(parameter_sets) = parameter_sets {
+        for (payload_type, mode, _) in &offered.h264 {
+            take_video(&mut formats, *payload_type, *mode, &parameter_sets);
         }
     }
     let media = VideoMedia {
@@ -201,6 +199,12 @@ fn read_video(theirs: &RemoteMedia, offered: &AgreedFormats) -> (AgreedFormats, 
         feedback: theirs.feedback,
     };
     (answered, media)
+}
+
+fn take_video(formats: &mut Vec<H264Format>, payload_type: u8, packetization_mode: u8, sets: &[Bytes]) {
+    if !formats.iter().any(|format| format.payload_type == payload_type) {
+        formats.push(H264Format { payload_type, packetization_mode, parameter_sets: sets.to_vec() });
+    }
 }
 
 /// Answers the peer's offer: each media description at its place (RFC 3264 §6), the first usable audio and video

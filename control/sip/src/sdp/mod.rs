@@ -330,8 +330,8 @@ mod tests {
         assert_eq!(audio.telephone_event.unwrap().payload_type, 101);
         let video = agreement.media.video.unwrap();
         assert_eq!(video.transport.direction, Direction::RecvOnly);
-        assert_eq!(video.formats.len(), 1);
-        assert_eq!((video.formats[0].payload_type, video.formats[0].packetization_mode), (96, 1));
+        let types: Vec<_> = video.formats.iter().map(|f| (f.payload_type, f.packetization_mode)).collect();
+        assert_eq!(types, [(96, 1), (97, 0), (98, 1)], "the answer's first, then all that were offered");
         assert_eq!(video.formats[0].parameter_sets.len(), 2);
         assert_eq!(video.feedback, VideoFeedback { pli: true, fir: false });
     }
@@ -352,7 +352,7 @@ mod tests {
         assert!(video.transport.rtcp_mux);
         assert_eq!(video.transport.direction, Direction::RecvOnly, "mirrored recvonly");
         let modes: Vec<_> = video.formats.iter().map(|f| (f.payload_type, f.packetization_mode)).collect();
-        assert_eq!(modes, [(96, 1), (97, 0)]);
+        assert_eq!(modes, [(96, 1), (97, 0), (98, 1)]);
     }
 
     #[test]
@@ -360,7 +360,7 @@ mod tests {
         let text = ANSWER.replace("RTP/AVP 96", "RTP/AVP 109").replace(":96 ", ":109 ");
         let video = offered().handle_answer(text.as_bytes()).unwrap().media.video.unwrap();
         let types: Vec<_> = video.formats.iter().map(|f| f.payload_type).collect();
-        assert_eq!(types, [109, 96], "theirs and, by the book, ours");
+        assert_eq!(types, [109, 96, 97, 98], "theirs and, by the book, ours");
         // Video refused; then left out; then audio refused.
         let text = ANSWER.replace("m=video 5002", "m=video 0");
         assert!(offered().handle_answer(text.as_bytes()).unwrap().media.video.is_none());

@@ -55,7 +55,7 @@ pub enum Admission {
     Learning,
     /// From another source, and dropped: count it as `foreign_source`.
     Foreign,
-    /// From the source that is heard, but not of a payload type that was agreed on; dropped.
+    /// From the source that is heard or expected, but not of a payload type that was agreed on; dropped.
     UnknownPayloadType,
 }
 
@@ -101,7 +101,9 @@ impl Latch {
             return Admission::Accepted { earlier: None, packet };
         }
         if !agreed {
-            return Admission::Foreign;
+            // The peer's own address with a payload type that was not agreed on is its mistake, not an intruder.
+            let expected = self.transport.remote_rtp == Some(from);
+            return if expected { Admission::UnknownPayloadType } else { Admission::Foreign };
         }
         if self.transport.remote_rtp == Some(from) && self.is_open_to_expected(now) {
             self.latch(from, now);
@@ -257,7 +259,8 @@ mod tests {
     #[test]
     fn the_address_in_the_sdp_is_heard_at_once() {
         let mut bench = Bench::new(Some(SDP));
-        assert_eq!(bench.admit(SDP, 1, 0, false), "F");
+        assert_eq!(bench.admit(OTHER, 1, 0, false), "F");
+        assert_eq!(bench.admit(SDP, 1, 0, false), "U");
         assert_eq!(bench.admit(SDP, 1, 0, true), "A1");
         assert_eq!(bench.admit(SDP, 9, 1, false), "U");
         assert_eq!(bench.admit(OTHER, 1, 2, true), "F");
