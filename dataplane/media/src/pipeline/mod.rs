@@ -244,6 +244,12 @@ impl Pipeline {
         self.publication.targets.ids()
     }
 
+    /// The target with the most segments waiting, and how many, for the driver to pick one to [`Target::shed`] when
+    /// the pool runs low.
+    pub fn longest_queue(&self) -> Option<(TargetId, usize)> {
+        self.publication.targets.longest_queue()
+    }
+
     /// Ends the broadcast: says BYE to the peer's RTP (RFC 3550 §6.6) and unpublishes all targets.
     pub fn close(&mut self, now: Timestamp) {
         self.advance(now);

@@ -102,6 +102,12 @@ impl Targets {
         self.entries.iter().all(|entry| matches!(entry.target.state(), TargetState::Ended(_)))
     }
 
+    /// The target that could let the most segments go, and how many.
+    pub(super) fn longest_queue(&self) -> Option<(TargetId, usize)> {
+        let queues = self.entries.iter().map(|entry| (entry.id, entry.target.segments_waiting()));
+        queues.max_by_key(|(_, segments)| *segments)
+    }
+
     pub(super) fn handle_timeout(&mut self, now: Timestamp) {
         for entry in &mut self.entries {
             if entry.target.next_timeout().is_some_and(|at| at <= now) {

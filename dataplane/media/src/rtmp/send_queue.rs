@@ -4,7 +4,8 @@
 //!
 //! Bounds: [`SEND_QUEUE_BYTES_MAX`], [`SEND_QUEUE_SLICES_MAX`], [`SEND_QUEUE_MS_MAX`]. A picture that does not fit is
 //! dropped, and all that follow up to the next IDR picture. An IDR picture that does not fit throws out the pictures
-//! that wait. Audio that does not fit throws out pictures first, then the oldest audio. No allocation once warm.
+//! that wait. Audio that does not fit throws out pictures first, then the oldest audio. [`SendQueue::shed`] throws out
+//! everything, when others need the slots. No allocation once warm.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -148,6 +149,24 @@ impl SendQueue {
     #[cfg(test)]
     pub(super) fn capacities(&self) -> (usize, usize) {
         (self.segments.capacity(), self.records.capacity())
+    }
+
+    /// Segments that wait, those of the open message not counted: what [`SendQueue::shed`] would let go.
+    pub fn segments_waiting(&self) -> usize {
+        self.segments.len() - self.open
+    }
+
+    /// Drops all messages that are not begun and counts them; pictures go on with the next IDR picture.
+    pub fn shed(&mut self) {
+        let pictures_before = self.pictures_dropped;
+        self.retain(|queue, message| {
+            match message.kind {
+                MessageKind::Audio => queue.audio_dropped += 1,
+                MessageKind::IdrPicture | MessageKind::Picture => queue.pictures_dropped += 1,
+            }
+            false
+        });
+        self.waits_for_idr |= self.pictures_dropped > pictures_before;
     }
 
     /// Empties the queue, for a new connection; the counts stay.

@@ -102,6 +102,8 @@ pub struct Target {
     wire: Vec<u8>,
     wire_sent: usize,
     sending: Option<Sending>,
+    /// The pool had no slot and nothing is in flight that would come back: then it is tried again.
+    starved_until: Option<Timestamp>,
     keyframe_requested: bool,
     actions: VecDeque<TargetAction>,
     statistics: TargetStatistics,
@@ -168,6 +170,7 @@ impl Target {
             wire: Vec::new(),
             wire_sent: 0,
             sending: None,
+            starved_until: None,
             keyframe_requested: false,
             actions: VecDeque::new(),
             statistics: TargetStatistics::default(),
@@ -304,6 +307,8 @@ impl Target {
         {
             self.gate = Gate::AudioOnly;
         }
+        // The send that is tried again is the one that follows each input.
+        self.starved_until = self.starved_until.filter(|until| *until > now);
         let stalls = self.sending.is_some_and(|sending| sending.until <= now);
         match &mut self.link {
             Link::Waiting { until } if *until <= now => {
@@ -339,7 +344,7 @@ impl Target {
             Link::Up(_) => self.sending.map(|sending| sending.until),
             _ => None,
         };
-        [link, gate, sending].into_iter().flatten().min()
+        [link, gate, sending, self.starved_until].into_iter().flatten().min()
     }
 
     /// The next action.
@@ -356,10 +361,27 @@ impl Target {
         }
         let mut pictures = 0;
         // An exhausted pool ends the gathering; what is left goes with a later send.
-        let _ = self.gather(arena, out, &mut pictures);
+        let mut is_exhausted = self.gather(arena, out, &mut pictures).is_err();
+        if is_exhausted && out.is_empty() {
+            // No send will end and give slots back, and the slots may be those that wait here.
+            self.queue.shed();
+            is_exhausted = self.gather(arena, out, &mut pictures).is_err();
+        }
+        self.starved_until = (is_exhausted && out.is_empty()).then(|| now + STARVED_RETRY);
         if !out.is_empty() {
             self.sending = Some(Sending { until: now + SEND_TIMEOUT, pictures });
         }
+        self.request_keyframe();
+    }
+
+    /// Segments that wait and could be dropped; those in flight are not among them.
+    pub fn segments_waiting(&self) -> usize {
+        self.queue.segments_waiting()
+    }
+
+    /// Drops what waits, up to the next IDR picture, because others need the slots.
+    pub fn shed(&mut self) {
+        self.queue.shed();
         self.request_keyframe();
     }
 
@@ -448,6 +470,7 @@ impl Target {
         self.wire.clear();
         self.wire_sent = 0;
         self.sending = None;
+        self.starved_until = None;
         self.keyframe_requested = false;
     }
 
@@ -621,6 +644,8 @@ fn media_header(kind: MessageKind, timestamp_ms: u32, message_stream: u32) -> Me
 const PICTURE_WAIT: Duration = Duration::from_secs(2);
 /// How long one send may be in flight.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// When a target tries again that found no slot in the pool and has nothing in flight.
+const STARVED_RETRY: Duration = Duration::from_millis(20);
 /// How long the end may take: the rest of the queue and the goodbye.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
 /// No further message is begun in a send of this many bytes: a slow link gets it done within [`SEND_TIMEOUT`].

@@ -131,6 +131,33 @@ fn audio_throws_out_pictures_first_and_then_the_oldest_audio() {
 }
 
 #[test]
+fn shedding_leaves_the_open_message_and_the_tracks_and_waits_for_an_idr_picture() {
+    let pool = Pool::new(8, 16);
+    let one = body(&pool, 1, 1);
+    let two = body(&pool, 2, 3);
+    let mut queue = SendQueue::default();
+    push(&mut queue, IdrPicture, 0, &two);
+    push(&mut queue, Audio, 1, &one);
+    queue.push_tracks(Rc::default());
+    push(&mut queue, Picture, 2, &two);
+    assert!(matches!(queue.begin_next(), Some(Next::Message(message)) if message.kind == IdrPicture));
+    assert_eq!(queue.segments_waiting(), 3);
+    queue.shed();
+    assert_eq!((queue.segments_waiting(), queue.dropped()), (0, (1, 1)));
+    assert!(queue.wants_idr());
+    assert_eq!(std::iter::from_fn(|| queue.next_segment()).map(|s| s.len()).sum::<usize>(), 6);
+    push(&mut queue, Picture, 3, &one);
+    push(&mut queue, Audio, 4, &one);
+    push(&mut queue, IdrPicture, 5, &one);
+    assert_eq!(drain(&mut queue), [None, Some((Audio, 4)), Some((IdrPicture, 5))]);
+    assert_eq!(queue.dropped(), (2, 1));
+    let mut sound_only = SendQueue::default();
+    push(&mut sound_only, Audio, 0, &one);
+    sound_only.shed();
+    assert!(!sound_only.wants_idr(), "no picture is missing");
+}
+
+#[test]
 fn of_tracks_in_a_row_the_last_count() {
     let pool = Pool::new(8, 16);
     let one = body(&pool, 1, 1);

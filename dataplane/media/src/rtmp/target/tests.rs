@@ -504,3 +504,61 @@ fn no_secret_is_shown() {
     let shown = format!("{:?}", Scene::publishing(14).target);
     assert!(!["s3cret", "t0ken", "hunter2"].iter().any(|secret| shown.contains(secret)), "{shown}");
 }
+
+#[test]
+fn a_queue_that_holds_the_whole_pool_is_dropped_up_to_the_next_idr_picture() {
+    let mut scene = Scene::publishing(71);
+    scene.push_new(MessageKind::IdrPicture, 0, 3000);
+    scene.exchange();
+    // A small pool, of which the queue takes the rest: nothing is in flight that would free a slot.
+    scene.arena.close();
+    let others: Vec<_> = (1000..scene.pool.slots()).map(|_| scene.pool.claim().expect("free")).collect();
+    scene.push_new(MessageKind::Audio, 1, 100);
+    let mut timestamp_ms = 2;
+    while scene.pool.held() < scene.pool.slots() {
+        let slots = (scene.pool.slots() - scene.pool.held()) as usize;
+        scene.push_new(MessageKind::Picture, timestamp_ms, slots.min(100) * 1400);
+        timestamp_ms += 1;
+    }
+    assert_eq!(scene.target.statistics().access_units_dropped, 0, "the queue itself has room");
+    scene.media.clear();
+    scene.actions();
+    scene.exchange();
+    let dropped = scene.target.statistics();
+    assert_eq!(scene.arrived(), [(MediaKind::Audio, 1)], "what was begun is whole");
+    assert_eq!(dropped.access_units_dropped, u64::from(timestamp_ms) - 2);
+    assert_eq!(scene.actions(), [TargetAction::RequestKeyframe]);
+    assert_eq!(scene.pool.held() as usize, others.len() + 1, "the arena's");
+    scene.push_new(MessageKind::Picture, 100, 3000);
+    let second = scene.push_new(MessageKind::IdrPicture, 133, 3000);
+    scene.exchange();
+    let bodies: Vec<_> = scene.media.iter().map(|(_, _, body)| body.clone()).collect();
+    assert_eq!(bodies, [second]);
+}
+
+#[test]
+fn a_target_that_others_starve_tries_again_in_time() {
+    let mut scene = Scene::publishing(72);
+    scene.push_new(MessageKind::IdrPicture, 0, 3000);
+    scene.exchange();
+    scene.arena.close();
+    scene.media.clear();
+    let body = scene.body(100, 1400);
+    let mut others = Vec::new();
+    while let Ok(lease) = scene.pool.claim() {
+        others.push(lease);
+    }
+    scene.push(MessageKind::Audio, 10, &body);
+    drop(body);
+    assert_eq!(scene.send(), 0);
+    let retry = scene.target.next_timeout().expect("a retry");
+    assert_eq!(retry, scene.now + STARVED_RETRY);
+    scene.now = retry;
+    scene.target.handle_timeout(scene.now);
+    assert_eq!(scene.target.next_timeout(), None);
+    assert_eq!(scene.send(), 0);
+    assert_eq!(scene.target.next_timeout(), Some(scene.now + STARVED_RETRY));
+    others.pop();
+    scene.exchange();
+    assert_eq!((scene.arrived(), scene.target.next_timeout()), (vec![(MediaKind::Audio, 10)], None));
+}
