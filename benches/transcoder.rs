@@ -1,0 +1,68 @@
+//! The transcoder (`sipcast_media::audio`): PCMU in packets of 20 ms to AAC of 48 kHz, 64 kbit/s. An iteration is
+//! a packet; 15 frames come of 16 packets. Beside it the encoder alone, to tell its share.
+
+mod support;
+
+use std::hint::black_box;
+
+use criterion::Throughput;
+use sipcast_codec::Resampler;
+use sipcast_codec::aac::{self, AacConfig, FRAME_BYTES_MAX, FRAME_SAMPLES};
+use sipcast_contract::limits::SLOT_LEN;
+use sipcast_contract::media::AudioCodec;
+use sipcast_contract::options::AacOptions;
+use sipcast_media::audio::Transcoder;
+use sipcast_pool::{Arena, Pool};
+use support::Stage;
+use support::traffic::{Audio, PACKET_SAMPLES, START, sound};
+
+fn main() {
+    let mut stage = Stage::new("transcoder");
+    let options = AacOptions::default();
+    let pool = Pool::new(64, SLOT_LEN);
+    let mut arena = Arena::new(pool.clone());
+    let throughput = Throughput::Elements(PACKET_SAMPLES as u64);
+
+    let mut audio = Audio::new(&pool);
+    let mut transcoder = Transcoder::new(&options, START).expect("offered");
+    stage.bench(SOUND, throughput.clone(), || {
+        let (payload, rtp_timestamp, now) = audio.payload();
+        transcoder.push(AudioCodec::Pcmu, rtp_timestamp, payload, now);
+        while let Some(frame) = transcoder.poll_frame(&mut arena) {
+            black_box(frame);
+        }
+    });
+    assert_eq!((transcoder.refused(), transcoder.silence_samples()), (0, 0));
+
+    let mut audio = Audio::new(&pool);
+    let mut transcoder = Transcoder::new(&options, START).expect("offered");
+    stage.bench("packet of digital silence", throughput, || {
+        let (payload, rtp_timestamp, now) = audio.payload();
+        transcoder.push(AudioCodec::Pcmu, rtp_timestamp, &[0xff; PACKET_SAMPLES][..payload.len()], now);
+        while let Some(frame) = transcoder.poll_frame(&mut arena) {
+            black_box(frame);
+        }
+    });
+
+    let mut resampler = Resampler::new(8_000, options.sample_rate_hz).expect("offered");
+    let mut block = vec![0; resampler.output_len()];
+    let mut pcm = Vec::new();
+    for input in sound().collect::<Vec<i16>>().chunks_exact(PACKET_SAMPLES) {
+        resampler.process(input, &mut block);
+        pcm.extend_from_slice(&block);
+    }
+    let AacOptions { sample_rate_hz, channels, bit_rate_bps } = options;
+    let mut encoder = aac::open(&AacConfig { sample_rate_hz, channels, bit_rate_bps }).expect("offered");
+    let mut frames = pcm.chunks_exact(FRAME_SAMPLES).cycle();
+    let mut out = [0; FRAME_BYTES_MAX];
+    stage.bench(ENCODER, Throughput::Elements(FRAME_SAMPLES as u64), || {
+        black_box(encoder.encode(frames.next().expect("endless"), &mut out).expect("encodes"));
+    });
+
+    let frames_per_packet = 0.02 * f64::from(sample_rate_hz) / FRAME_SAMPLES as f64;
+    stage.print_ratio(SOUND, ENCODER, frames_per_packet);
+    stage.finish();
+}
+
+const SOUND: &str = "packet of sound";
+const ENCODER: &str = "encoder alone, per frame";
