@@ -91,6 +91,9 @@ pub struct Target {
     /// Whether `tracks` stands in the queue, on this connection.
     tracks_queued: bool,
     gate: Gate,
+    /// Time of the IDR picture that opened the gate, in ms: a player's time begins there, so sound from before it,
+    /// which leaves later because it is transcoded, would go back.
+    begun_ms: Option<u32>,
     queue: SendQueue,
     chunker: Chunker,
     /// Taken out of the queue: waits to be begun, or is begun.
@@ -162,6 +165,7 @@ impl Target {
             tracks: None,
             tracks_queued: false,
             gate: Gate::Shut,
+            begun_ms: None,
             queue: SendQueue::default(),
             chunker: Chunker::announced(),
             message: None,
@@ -196,11 +200,20 @@ impl Target {
                 if self.gate == Gate::Shut || waits_for_picture || tracks.audio_config.is_none() {
                     return;
                 }
+                // Wrapping: RTMP time has 32 bits.
+                let precedes = |begun: u32| (message.timestamp_ms.wrapping_sub(begun) as i32) < 0;
+                if self.begun_ms.is_some_and(precedes) {
+                    return;
+                }
+                self.begun_ms = None;
             }
             MessageKind::Picture if self.gate != Gate::Open => return,
             MessageKind::Picture | MessageKind::IdrPicture => {
                 if self.gate == Gate::Shut || tracks.avc_config.is_none() {
                     return;
+                }
+                if matches!(self.gate, Gate::AwaitsIdr { .. }) {
+                    self.begun_ms = Some(message.timestamp_ms);
                 }
                 self.gate = Gate::Open;
             }

@@ -257,6 +257,8 @@ fn media_begins_with_an_idr_picture_and_audio_waits_for_it() {
     assert!(scene.target.wants_keyframe());
     scene.push_new(IdrPicture, 2, 10);
     assert!(!scene.target.wants_keyframe());
+    // Sound from before the picture: a player's time begins with the picture.
+    scene.push_new(Audio, 1, 10);
     scene.push_new(Audio, 3, 10);
     scene.push_new(Picture, 4, 10);
     scene.exchange();
