@@ -32,8 +32,9 @@ pub struct PortPair {
 impl RtpPorts {
     /// Every `shards`-th pair of `min..=max`, beginning with pair `index`.
     pub fn new(min: u16, max: u16, index: u16, shards: u16) -> Self {
-        let min = min.next_multiple_of(2);
-        let pairs = (max.saturating_sub(min).saturating_add(1)) / 2;
+        // The last port is odd: a range that begins with it has no pair.
+        let min = min.checked_next_multiple_of(2).unwrap_or(u16::MAX);
+        let pairs = if max > min { (max - min).div_ceil(2) } else { 0 };
         Self { min, pairs, stride: shards, next: index }
     }
 
@@ -43,7 +44,8 @@ impl RtpPorts {
     /// [`Refusal`]: the address is not ours, or no pair is free.
     pub fn bind(&mut self, address: IpAddr) -> Result<PortPair, Refusal> {
         for _ in 0..self.pairs.div_ceil(self.stride) {
-            let port = self.min + self.step() * 2;
+            let Some(pair) = self.step() else { break };
+            let port = self.min + pair * 2;
             match bind_pair(address, port) {
                 Ok(pair) => return Ok(pair),
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
@@ -59,13 +61,14 @@ impl RtpPorts {
         Err(Refusal::NoPorts)
     }
 
-    fn step(&mut self) -> u16 {
+    /// The next pair; `None` when there are more shards than pairs and this one has none.
+    fn step(&mut self) -> Option<u16> {
         if self.next >= self.pairs {
             self.next %= self.stride;
         }
-        let pair = self.next;
+        let pair = Some(self.next).filter(|pair| *pair < self.pairs)?;
         self.next = self.next.saturating_add(self.stride);
-        pair
+        Some(pair)
     }
 }
 
@@ -90,10 +93,19 @@ mod tests {
     fn shards_share_the_range_without_overlap_and_a_port_rests() {
         let mut first = RtpPorts::new(20_001, 20_011, 0, 2);
         let mut second = RtpPorts::new(20_001, 20_011, 1, 2);
-        let firsts: Vec<u16> = (0..4).map(|_| first.min + first.step() * 2).collect();
-        let seconds: Vec<u16> = (0..3).map(|_| second.min + second.step() * 2).collect();
+        let port = |ports: &mut RtpPorts| ports.step().map(|pair| ports.min + pair * 2);
+        let firsts: Vec<u16> = (0..4).filter_map(|_| port(&mut first)).collect();
+        let seconds: Vec<u16> = (0..3).filter_map(|_| port(&mut second)).collect();
         assert_eq!(firsts, [20_002, 20_006, 20_010, 20_002]);
         assert_eq!(seconds, [20_004, 20_008, 20_004]);
+    }
+
+    #[test]
+    fn a_shard_without_a_pair_stays_inside_the_range() {
+        let mut ports = RtpPorts::new(65_534, 65_535, 1, 2);
+        assert_eq!(ports.bind(LOCALHOST).err(), Some(Refusal::NoPorts));
+        let mut none = RtpPorts::new(65_535, 65_535, 0, 1);
+        assert_eq!(none.bind(LOCALHOST).err(), Some(Refusal::NoPorts));
     }
 
     #[test]
