@@ -13,8 +13,8 @@ const FINISH_WAIT: Duration = Duration::from_secs(1);
 /// A shard's end of the report channel.
 pub struct Outbox {
     sender: Sender<Report>,
-    /// Waits for room. Bounded by what a shard can say about the broadcasts it holds before the control plane,
-    /// which must read to give new orders, reads.
+    /// Waits for room. Bounded: what is told again replaces what was to be told, and the rest answers orders,
+    /// which a control plane that does not read does not give.
     waiting: VecDeque<Report>,
 }
 
@@ -63,8 +63,24 @@ impl Outbox {
 
     fn keep(&mut self, report: Report) {
         if !matches!(report, Report::Statistics(_)) {
+            self.waiting.retain(|waiting| !replaces(&report, waiting));
             self.waiting.push_back(report);
         }
+    }
+}
+
+/// Whether `new` says all that `old` said. These are what peers and servers can cause at will.
+fn replaces(new: &Report, old: &Report) -> bool {
+    match (new, old) {
+        (
+            Report::Target { broadcast: new, target: new_target, .. },
+            Report::Target { broadcast: old, target: old_target, .. },
+        ) => (new, new_target) == (old, old_target),
+        (Report::PictureSize { broadcast: new, .. }, Report::PictureSize { broadcast: old, .. })
+        | (Report::KeyframeOverdue { broadcast: new }, Report::KeyframeOverdue { broadcast: old }) => {
+            new == old
+        }
+        _ => false,
     }
 }
 
@@ -87,5 +103,26 @@ mod tests {
             assert!(matches!(report, Report::MediaStarted { broadcast: BroadcastId(id) } if id == expected));
             outbox.retry();
         }
+    }
+
+    #[test]
+    fn of_what_a_peer_can_say_again_and_again_only_the_last_waits() {
+        let (sender, receiver) = crossbeam::channel::bounded(1);
+        let mut outbox = Outbox::new(sender);
+        outbox.send(Report::MediaStarted { broadcast: BroadcastId(9) });
+        for n in 0..100 {
+            let broadcast = BroadcastId(n % 2);
+            outbox.send(Report::KeyframeOverdue { broadcast });
+            outbox.send(Report::PictureSize { broadcast, width: n as u16, height: 1 });
+        }
+        assert_eq!(outbox.waiting.len(), 4);
+        let reports: Vec<_> = std::iter::from_fn(|| {
+            let report = receiver.try_recv().ok();
+            outbox.retry();
+            report
+        })
+        .collect();
+        assert!(matches!(reports[4], Report::PictureSize { broadcast: BroadcastId(1), width: 99, .. }));
+        assert_eq!(reports.len(), 5);
     }
 }
