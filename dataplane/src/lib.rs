@@ -57,10 +57,16 @@ impl Dataplane {
         let (report_sender, reports) = crossbeam::channel::bounded(MAILBOX_REPORTS_MAX);
         let mut dataplane = Self { senders: Vec::new(), reports, threads: Vec::new() };
         for index in 0..shards.max(1) {
-            let (sender, thread) =
-                start_shard(ShardId(index), shards.max(1), options.clone(), report_sender.clone())?;
-            dataplane.senders.push(sender);
-            dataplane.threads.push(thread);
+            match start_shard(ShardId(index), shards.max(1), options.clone(), report_sender.clone()) {
+                Ok((sender, thread)) => {
+                    dataplane.senders.push(sender);
+                    dataplane.threads.push(thread);
+                }
+                Err(error) => {
+                    dataplane.stop();
+                    return Err(error);
+                }
+            }
         }
         Ok(dataplane)
     }
@@ -77,9 +83,9 @@ impl Dataplane {
 
     /// Ends all shards and waits for their threads: broadcasts are closed, every slot is home.
     pub fn stop(self) {
-        for sender in &self.senders {
-            // A full mailbox means that the shard is behind, not gone; it empties it each turn.
-            while sender.send(Command::Stop).is_err() {
+        for (sender, thread) in self.senders.iter().zip(&self.threads) {
+            // A full mailbox means that the shard is behind: it empties it each turn, unless it is gone.
+            while sender.send(Command::Stop).is_err() && !thread.is_finished() {
                 std::thread::yield_now();
             }
         }
