@@ -7,6 +7,10 @@ use std::os::fd::{AsRawFd, OwnedFd};
 /// `net.core.rmem_max`.
 const RECEIVE_BUFFER_LEN: libc::c_int = 1 << 20;
 
+/// How long what was sent to an RTMP server may stay unacknowledged, in ms: else a server that is gone is noticed
+/// only when the kernel's send buffer is full, a minute of media later (tcp(7), TCP_USER_TIMEOUT).
+const UNACKNOWLEDGED_MS_MAX: libc::c_int = 15_000;
+
 /// Lets the kernel say when a datagram arrived and how many it dropped, and hold a burst.
 ///
 /// # Errors
@@ -32,6 +36,7 @@ pub fn tcp_socket(to: &std::net::SocketAddr) -> io::Result<OwnedFd> {
     // SAFETY: `fd` was just opened and nobody else owns it.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
     set_at(&socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
+    set_at(&socket, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS_MAX)?;
     Ok(socket)
 }
 
