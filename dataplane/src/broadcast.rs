@@ -25,6 +25,8 @@ pub struct Broadcast {
     pub touched: bool,
     /// A receive of its ended and is to begin again.
     pub wants_listening: bool,
+    /// A receive of its ended for want of slots; it is on the list of those to begin again.
+    pub is_dry: bool,
     /// When its deadline fires.
     pub scheduled: Option<Timestamp>,
     /// Being closed, at the latest by then.
@@ -94,6 +96,7 @@ impl Broadcast {
             connections: SmallVec::new(),
             touched: false,
             wants_listening: false,
+            is_dry: false,
             scheduled: None,
             closing: None,
             sockets,
@@ -149,9 +152,14 @@ impl Broadcast {
         if self.closing.is_none() {
             self.closing = Some(deadline);
             self.pipeline.close(now);
-            for receive in self.sockets.iter().flatten().filter_map(|socket| socket.receive) {
-                ring.cancel(receive);
-            }
+            self.stop_listening(ring);
+        }
+    }
+
+    /// Ends every receive. Doing it again does no harm.
+    pub fn stop_listening(&self, ring: &mut Ring<Tag>) {
+        for receive in self.sockets.iter().flatten().filter_map(|socket| socket.receive) {
+            ring.cancel(receive);
         }
     }
 

@@ -65,6 +65,16 @@ impl BufferRing {
         }
     }
 
+    /// Whether the kernel holds at least an eighth of what it may.
+    pub fn is_stocked(&self) -> bool {
+        self.pool.lent() >= u32::from(self.len / 8).max(1)
+    }
+
+    /// How many slots the kernel may hold.
+    pub fn slots_max(&self) -> u32 {
+        u32::from(self.len)
+    }
+
     /// The kernel reported slot `id` as filled (or given back) by a completion just reaped.
     pub fn take(&mut self, id: u16) -> Lease {
         // SAFETY: the kernel names only buffers it was given, each once; they all come from `pool.lend`.

@@ -177,6 +177,18 @@ impl<T: Copy> Ring<T> {
         self.reaped = reaped;
     }
 
+    /// Whether a receive that ended for want of slots is worth to begin again: the kernel has a good part of the
+    /// slots it may hold. Begun with none it would end at once, and the next, without end.
+    pub fn may_receive(&mut self) -> bool {
+        self.buffers.refill();
+        self.buffers.is_stocked()
+    }
+
+    /// Slots that the kernel holds when it holds as many as it may; at most half of the pool.
+    pub fn slots_for_kernel(&self) -> u32 {
+        self.buffers.slots_max()
+    }
+
     /// Operations whose last completion is still to come.
     pub fn operations(&self) -> usize {
         self.in_flight.len()
@@ -221,9 +233,9 @@ impl<T: Copy> Ring<T> {
         // SAFETY: every address in the entry belongs to the operation's slot in `in_flight` (or to `template`),
         // which lives until the operation's last completion; the descriptor is kept open there as well.
         while unsafe { self.ring.submission().push(entry) }.is_err() {
-            // Full: the kernel takes all entries on submit, so this ends. An error here leaves the ring
-            // unusable, which the next `wait` reports.
-            if self.ring.submit().is_err_and(|error| error.raw_os_error() != Some(libc::EBUSY)) {
+            // Full: the kernel takes all entries on submit, so this ends. An error that no retry mends leaves
+            // the ring unusable, which the next `wait` reports.
+            if tolerate(self.ring.submit()).is_err() {
                 return;
             }
         }

@@ -12,6 +12,7 @@ impl Shard {
             let Some(broadcast) = self.broadcasts.get_mut(slot) else { continue };
             broadcast.listen(&mut self.ring, slot);
             if broadcast.closing.is_some_and(|deadline| now >= deadline) {
+                broadcast.stop_listening(&mut self.ring);
                 self.cut(slot);
             }
         }

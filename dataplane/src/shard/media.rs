@@ -6,13 +6,17 @@ use sipcast_media::pipeline::{Event, Port};
 use super::{Shard, Tag};
 use crate::ring::{Completion, Datagram, Outcome};
 
+/// Segments from which on a queue is worth dropping when the pool is short: a picture or two wait even for a
+/// server that keeps up.
+const SHED_MIN: usize = 64;
+
 impl Shard {
     pub(super) fn take_datagram(&mut self, slot: u32, port: Port, completion: Completion<Tag>) {
         let Some(broadcast) = self.broadcasts.get_mut(slot) else { return };
         if let Some(dropped) = completion.dropped_by_kernel {
             self.statistics.kernel_drops += u64::from(broadcast.count_dropped(port, dropped));
         }
-        let mut again = true;
+        let (mut again, mut is_dry) = (true, false);
         match completion.outcome {
             Outcome::Datagram(Datagram { from, payload, kernel_time }) => {
                 self.statistics.datagrams += 1;
@@ -21,13 +25,17 @@ impl Shard {
             }
             Outcome::Truncated => self.statistics.truncated += 1,
             // Other errors are tried again by the housekeeping, so that a broken socket cannot spin the shard.
-            Outcome::Failed(errno) if errno != libc::ENOBUFS => again = false,
-            // Without a slot (ENOBUFS) the datagrams wait in the socket.
-            Outcome::Failed(_) | Outcome::Done(_) | Outcome::Received(..) => {}
+            // Without a slot the datagrams wait in the socket.
+            Outcome::Failed(libc::ENOBUFS) => is_dry = true,
+            Outcome::Failed(_) => again = false,
+            Outcome::Done(_) | Outcome::Received(..) => {}
         }
         if completion.ended {
             broadcast.listen_ended(port);
-            broadcast.wants_listening |= again;
+            if is_dry && !std::mem::replace(&mut broadcast.is_dry, true) {
+                self.dry.push(slot);
+            }
+            broadcast.wants_listening |= again && !is_dry;
         }
         self.touch(slot);
     }
@@ -76,6 +84,43 @@ impl Shard {
                 }
             };
             self.outbox.send(report);
+        }
+    }
+
+    /// Listens again where slots were missing, once the kernel has some. Slots come home during turns only, so
+    /// this need not be asked in between.
+    pub(super) fn quench(&mut self) {
+        if self.dry.is_empty() || !self.ring.may_receive() {
+            return;
+        }
+        while let Some(slot) = self.dry.pop() {
+            // Should the slot hold another broadcast by now, that one listens already.
+            if let Some(broadcast) = self.broadcasts.get_mut(slot) {
+                broadcast.is_dry = false;
+                broadcast.listen(&mut self.ring, slot);
+            }
+        }
+    }
+
+    /// Drops the longest queues to the next IDR picture while more than three quarters of what the kernel leaves
+    /// of the pool are held: one slow server must not take the slots that the other broadcasts need.
+    pub(super) fn relieve(&mut self) {
+        let held_max = (self.pool.slots() - self.ring.slots_for_kernel()) / 4 * 3;
+        while self.pool.held() > held_max {
+            let queues = self.broadcasts.iter_mut().filter_map(|(slot, broadcast)| {
+                let (target, segments) = broadcast.pipeline.longest_queue()?;
+                Some((segments, slot, target))
+            });
+            let longest = queues.max_by_key(|(segments, ..)| *segments);
+            let Some((_, slot, target)) = longest.filter(|(segments, ..)| *segments >= SHED_MIN) else {
+                return;
+            };
+            if let Some(target) =
+                self.broadcasts.get_mut(slot).and_then(|broadcast| broadcast.pipeline.target_mut(target))
+            {
+                target.shed();
+            }
+            self.touch(slot);
         }
     }
 

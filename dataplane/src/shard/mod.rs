@@ -70,6 +70,8 @@ pub struct Shard {
     pool: Pool,
     by_id: HashMap<BroadcastId, u32>,
     touched: Vec<u32>,
+    /// Broadcasts with a receive that ended for want of slots.
+    dry: Vec<u32>,
     completions: Vec<Completion<Tag>>,
     /// The send being put together.
     chunks: ChunkList,
@@ -117,6 +119,7 @@ impl Shard {
             pool,
             by_id: HashMap::new(),
             touched: Vec::new(),
+            dry: Vec::new(),
             completions: Vec::new(),
             chunks: ChunkList::default(),
             departing: Vec::new(),
@@ -152,7 +155,9 @@ impl Shard {
         self.clock.read();
         self.reap();
         self.expire();
+        self.relieve();
         self.serve();
+        self.quench();
         self.depart()?;
         self.statistics.turns += 1;
         Ok(())
