@@ -57,21 +57,98 @@ async fn noise_over_udp_is_passed_over() {
     peer.establish(&mut call, &[]).await;
 }
 
+/// Reads until `wanted` has arrived, or the end.
+async fn read_until(stream: &mut TcpStream, wanted: &str) -> String {
+    let mut text = String::new();
+    let mut chunk = [0; 4096];
+    while !text.contains(wanted) {
+        let read = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut chunk)).await;
+        match read.expect("an answer or the end in time") {
+            Ok(length @ 1..) => text.push_str(std::str::from_utf8(&chunk[..length]).expect("text")),
+            // Closed with data of ours unread is a reset.
+            _ => return text,
+        }
+    }
+    text
+}
+
+fn tcp_request(method: &str, number: usize, extra: &str) -> String {
+    format!(
+        "{method} sip:x@y SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1:9;branch=z9hG4bKt{number}\r\nFrom: <sip:a@b>;tag=1\r\n\
+         To: <sip:x@y>\r\nCall-ID: tcp-{number}\r\nCSeq: {number} {method}\r\n{extra}\r\n"
+    )
+}
+
 #[tokio::test]
 async fn a_tcp_peer_that_talks_nonsense_is_cut_off_and_others_are_served() {
     let (endpoint, mut peer) = (endpoint().await, Peer::tcp().await);
     let address = endpoint.local_addr();
     assert_eq!(address.ip(), LOCALHOST);
-    for text in ["FETCH sip:x@y SIP/2.0\r\nContent-Length: 0\r\n\r\n".to_owned(), "A".repeat(100_000)] {
+    for text in ["GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), "A".repeat(100_000)] {
         let mut stream = TcpStream::connect(address).await.expect("accepts");
-        stream.write_all(text.as_bytes()).await.expect("writes");
-        let mut rest = Vec::new();
-        let closed = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await;
-        // Closed with data of ours unread is a reset.
-        assert!(matches!(closed, Ok(Ok(0) | Err(_))), "{closed:?}");
+        // Cut off half-way, writing fails.
+        let _ = stream.write_all(text.as_bytes()).await;
+        assert_eq!(read_until(&mut stream, "anything").await, "");
     }
     let mut call = Caller::new(endpoint.call(peer.order()));
     peer.establish(&mut call, &[]).await;
+}
+
+#[tokio::test]
+async fn requests_over_tcp_that_cannot_be_parsed_are_refused_and_the_connection_goes_on() {
+    let endpoint = endpoint().await;
+    let mut stream = TcpStream::connect(endpoint.local_addr()).await.expect("accepts");
+    let broken = tcp_request("OPTIONS", 2, "").replace("sip:x@y SIP", "sip: SIP");
+    for (text, wanted) in [
+        (tcp_request("FETCH", 1, "Content-Length: 3\r\n") + "abc", "SIP/2.0 501 Not Implemented\r\n"),
+        (broken, "SIP/2.0 400 Bad Request\r\n"),
+        ("\r\n\r\n".to_owned(), "\r\n"),
+        (tcp_request("OPTIONS", 3, "Content-Length: 0\r\n"), "SIP/2.0 200 OK\r\n"),
+    ] {
+        stream.write_all(text.as_bytes()).await.expect("writes");
+        let answer = read_until(&mut stream, if text.len() > 4 { "\r\n\r\n" } else { wanted }).await;
+        assert!(answer.starts_with(wanted), "{wanted:?}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_length_that_cannot_be_is_refused_and_ends_the_connection() {
+    let endpoint = endpoint().await;
+    for (length, wanted) in [
+        ("18446744073709551615", "SIP/2.0 513 "),
+        ("18446744073709551300", "SIP/2.0 513 "),
+        ("70000", "SIP/2.0 513 "),
+        ("minus one", "SIP/2.0 400 "),
+    ] {
+        let mut stream = TcpStream::connect(endpoint.local_addr()).await.expect("accepts");
+        let text = tcp_request("INVITE", 1, &format!("Content-Length: {length}\r\n"));
+        stream.write_all(text.as_bytes()).await.expect("writes");
+        let answer = read_until(&mut stream, "nothing more").await;
+        assert!(answer.starts_with(wanted), "{length}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_tcp_peer_that_does_not_read_is_cut_off_and_stalls_nobody() {
+    let (endpoint, mut peer) = (endpoint().await, Peer::udp().await);
+    let mut deaf = TcpStream::connect(endpoint.local_addr()).await.expect("accepts");
+    // Each of them is answered at once, from the task that serves all calls.
+    let deafness = tokio::spawn(async move {
+        for number in 0.. {
+            let mut text = tcp_request("FETCH", number, &format!("X: {}\r\n", "a".repeat(4000)));
+            text += &tcp_request("CANCEL", number, "");
+            let written = tokio::time::timeout(Duration::from_secs(1), deaf.write_all(text.as_bytes())).await;
+            if !matches!(written, Ok(Ok(()))) {
+                return deaf;
+            }
+        }
+        unreachable!("endless")
+    });
+    let mut call = Caller::new(endpoint.call(peer.order()));
+    peer.establish(&mut call, &[]).await;
+    let _deaf = deafness.await.expect("stuck or cut off");
+    peer.request("OPTIONS", &[], "").await;
+    assert_eq!(peer.expect_response("OPTIONS").await.status(), 200);
 }
 
 #[tokio::test]

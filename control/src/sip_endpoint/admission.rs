@@ -44,10 +44,16 @@ pub(super) fn screen(datagram: &[u8], from: SocketAddr, user_agent: &str) -> Scr
     refusal(datagram, from, status, user_agent).map_or(Screening::Drop, Screening::Answer)
 }
 
-/// A response to a request that cannot be parsed: the headers RFC 3261 §8.2.6.2 wants, copied as they are.
-fn refusal(datagram: &[u8], from: SocketAddr, status: &str, user_agent: &str) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(datagram).ok()?;
-    let head = text.split("\r\n\r\n").next()?;
+/// A response to a request that cannot be parsed: the headers RFC 3261 §8.2.6.2 wants, copied as they are. `None` for
+/// what is no request, is an ACK, which is never answered (§17), or names nobody to answer to.
+pub(super) fn refusal(message: &[u8], from: SocketAddr, status: &str, user_agent: &str) -> Option<Vec<u8>> {
+    // A body need not be text.
+    let length = message.windows(4).position(|end| end == b"\r\n\r\n").unwrap_or(message.len());
+    let head = std::str::from_utf8(&message[..length]).ok()?;
+    let is_ack = head.get(..4).is_some_and(|method| method.eq_ignore_ascii_case("ACK "));
+    if is_ack || head.starts_with("SIP/") {
+        return None;
+    }
     let mut answer = format!("SIP/2.0 {status}\r\n");
     let mut vias = 0;
     for line in head.split("\r\n").skip(1) {
@@ -97,10 +103,15 @@ impl Admission {
         Self { dialogs, strangers: Mutex::new(TokenBucket::new(STRANGERS_PER_S, STRANGERS_BURST)) }
     }
 
+    /// The message as the stack shall see it, if it may pass.
+    pub fn admit(&self, message: SipMessage, from: &SipAddr) -> Option<SipMessage> {
+        self.admits(&message).then(|| with_contact(message, from))
+    }
+
     fn admits(&self, message: &SipMessage) -> bool {
         let SipMessage::Request(request) = message else { return true };
-        // ACK and CANCEL only ever meet a transaction that exists.
-        if matches!(request.method, Method::Ack | Method::Cancel) {
+        // ACK only ever meets a transaction that exists. CANCEL would too, but is answered even if it does not.
+        if request.method == Method::Ack {
             return true;
         }
         let Ok(call_id) = request.call_id_header() else { return false };
@@ -111,13 +122,17 @@ impl Admission {
     }
 }
 
+/// [`Admission`] of what the stack receives by itself: datagrams.
+pub(super) struct Inspector(pub Arc<Admission>);
+
 #[async_trait::async_trait]
-impl rsipstack::transaction::endpoint::TransportEventInspector for Admission {
+impl rsipstack::transaction::endpoint::TransportEventInspector for Inspector {
     async fn handle(&self, event: TransportEvent) -> Option<TransportEvent> {
         match event {
-            TransportEvent::Incoming(message, connection, from) => self
-                .admits(&message)
-                .then(|| TransportEvent::Incoming(with_contact(message, &from), connection, from)),
+            TransportEvent::Incoming(message, connection, from) => {
+                let message = self.0.admit(message, &from)?;
+                Some(TransportEvent::Incoming(message, connection, from))
+            }
             other => Some(other),
         }
     }
@@ -202,9 +217,14 @@ mod tests {
 
     #[test]
     fn noise_is_dropped_and_never_answered() {
-        for noise in
-            ["", "GET / HTTP/1.1\r\n\r\n", "\u{fffd}", "FETCH x SIP/2.0\r\n\r\n", "FETCH x SIP/2.0\r\nbroken"]
-        {
+        for noise in [
+            "",
+            "GET / HTTP/1.1\r\n\r\n",
+            "\u{fffd}",
+            "FETCH x SIP/2.0\r\n\r\n",
+            "FETCH x SIP/2.0\r\nbroken",
+            "ACK sip:a@b SIP/7.0\r\nVia: SIP/2.0/UDP h\r\n\r\n",
+        ] {
             assert!(answer(noise).is_none(), "{noise:?}");
         }
     }

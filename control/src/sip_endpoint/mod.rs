@@ -12,8 +12,10 @@ mod afterwards;
 mod call;
 mod dialog;
 mod dispatch;
+mod framing;
 mod register;
 mod steering;
+mod stream;
 mod transaction;
 mod transport;
 

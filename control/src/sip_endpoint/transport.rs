@@ -1,30 +1,29 @@
 //! Sockets below the SIP stack: UDP, TCP listener, TCP dialling, name resolution, local addresses (RFC 3261 §18).
 //! Takes: bind address, next hops. Gives: [`Flow`]s that transactions are sent on, and the stack's incoming requests.
-//! Leaves out: transactions (`transaction`), which requests are let in (`admission`).
+//! Leaves out: transactions (`transaction`), which requests are let in (`admission`), serving a connection (`stream`).
 
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rsipstack::EndpointBuilder;
 use rsipstack::platform::net::UdpSocket as StackUdpSocket;
 use rsipstack::sip::{Host, HostWithPort, Transport as StackTransport, Uri};
 use rsipstack::transaction::TransactionReceiver;
 use rsipstack::transaction::endpoint::{EndpointInnerRef, EndpointOption};
-use rsipstack::transport::tcp::TcpConnection;
 use rsipstack::transport::transport_layer::DomainResolver;
 use rsipstack::transport::udp::UdpConnection;
 use rsipstack::transport::{SipAddr, SipConnection, TransportLayer};
 use sipcast_sip::Transport;
 use sipcast_sip::uri::Addresses;
-use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio_util::sync::CancellationToken;
 
 use super::SipOptions;
-use super::admission::{Admission, Screening, TokenBucket, screen};
+use super::admission::{Admission, Inspector, Screening, TokenBucket, screen};
+use super::stream::Streams;
 
 /// Default SIP port (RFC 3261 §19.1.2).
 pub(super) const SIP_PORT: u16 = 5060;
@@ -109,7 +108,7 @@ pub(super) struct Network {
     local: SocketAddr,
     advertised: Option<IpAddr>,
     dialled: Mutex<HashMap<SocketAddr, SipConnection>>,
-    closing: CancellationToken,
+    streams: Arc<Streams>,
 }
 
 impl Network {
@@ -121,9 +120,11 @@ impl Network {
     ) -> io::Result<(Self, TransactionReceiver)> {
         let (socket, listener) = bind_sockets(options.bind, options.port, options.tcp).await?;
         let local = socket.local_addr()?;
-        let layer =
-            TransportLayer::new_with_domain_resolver(closing.clone(), Box::new(SystemResolver(options.bind)));
-        layer.set_stream_idle_timeout(STREAM_IDLE_MAX);
+        let layer = TransportLayer::new_with_domain_resolver(
+            closing.clone(),
+            Box::new(SystemResolver::new(options.bind)),
+        );
+        let admission = Arc::new(admission);
         let udp = UdpConnection::from_socket(
             Arc::new(ScreenedSocket {
                 socket,
@@ -141,7 +142,7 @@ impl Network {
             .with_user_agent(&options.user_agent)
             .with_transport_layer(layer)
             .with_cancel_token(closing.clone())
-            .with_transport_inspector(Box::new(admission))
+            .with_transport_inspector(Box::new(Inspector(admission.clone())))
             .with_option(EndpointOption {
                 t1: options.t1,
                 t1x64: options.t1 * 64,
@@ -153,8 +154,10 @@ impl Network {
         let incoming = endpoint.incoming_transactions().map_err(io::Error::other)?;
         let stack = endpoint.inner.clone();
         tokio::spawn(async move { endpoint.serve().await });
+        let user_agent = options.user_agent.clone();
+        let streams = Arc::new(Streams { stack: stack.clone(), admission, user_agent, closing });
         if let Some(listener) = listener {
-            tokio::spawn(accept(listener, stack.clone(), closing.clone()));
+            tokio::spawn(accept(listener, streams.clone()));
         }
         let network = Self {
             stack,
@@ -162,7 +165,7 @@ impl Network {
             local,
             advertised: options.advertised_address,
             dialled: Mutex::default(),
-            closing,
+            streams,
         };
         Ok((network, incoming))
     }
@@ -261,52 +264,24 @@ impl Network {
         let stream = tokio::time::timeout(CONNECT_MAX, TcpStream::connect(remote))
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        let local = stream.local_addr()?;
-        let connection = adopt(&self.stack, stream, local, &self.closing)?;
+        let connection = self.streams.adopt(stream, DIALLED_IDLE_MAX).await?;
         let mut dialled = self.dialled.lock().unwrap_or_else(PoisonError::into_inner);
         dialled.insert(remote, connection.clone());
         Ok(connection)
     }
 }
 
-/// Hands a connected stream to the stack. The stack never sets `TCP_NODELAY`, and Nagle's algorithm against delayed
-/// acknowledgements costs 40 ms an exchange; so streams are opened and accepted here.
-fn adopt(
-    stack: &EndpointInnerRef,
-    stream: TcpStream,
-    local: SocketAddr,
-    closing: &CancellationToken,
-) -> io::Result<SipConnection> {
-    tune(&stream)?;
-    let connection =
-        TcpConnection::from_stream(stream, sip_addr(StackTransport::Tcp, local), Some(closing.child_token()))
-            .map_err(io::Error::other)?;
-    let connection = SipConnection::Tcp(connection);
-    stack.transport_layer.add_connection(connection.clone());
-    Ok(connection)
-}
-
-fn tune(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
-    socket.set_tcp_keepalive(
-        &TcpKeepalive::new().with_time(KEEPALIVE_TIME).with_interval(KEEPALIVE_INTERVAL),
-    )?;
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
-}
-
-async fn accept(listener: TcpListener, stack: EndpointInnerRef, closing: CancellationToken) {
+async fn accept(listener: TcpListener, streams: Arc<Streams>) {
     loop {
         let accepted = tokio::select! {
-            () = closing.cancelled() => return,
+            () = streams.closing.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
             // Beyond the bound a connection is closed at once.
-            Ok(_) if stack.transport_layer.connections_count() >= CONNECTIONS_MAX => {}
+            Ok(_) if streams.stack.transport_layer.connections_count() >= CONNECTIONS_MAX => {}
             Ok((stream, _)) => {
-                let adopted = stream.local_addr().and_then(|local| adopt(&stack, stream, local, &closing));
-                if let Err(error) = adopted {
+                if let Err(error) = streams.adopt(stream, ACCEPTED_IDLE_MAX).await {
                     tracing::debug!(%error, "SIP connection refused");
                 }
             }
@@ -361,22 +336,54 @@ async fn resolve(ours: IpAddr, host: &str, port: u16) -> Result<Vec<SocketAddr>,
     Ok(addresses)
 }
 
-fn sip_addr(transport: StackTransport, address: SocketAddr) -> SipAddr {
+pub(super) fn sip_addr(transport: StackTransport, address: SocketAddr) -> SipAddr {
     SipAddr::new(transport, HostWithPort::from(address))
 }
 
-/// Names in Route and Contact headers, for the one request that the stack addresses itself: the ACK of a 2xx.
-struct SystemResolver(IpAddr);
+/// Names in Route and Contact headers, for the one request that the stack addresses itself: the ACK of a 2xx. The stack
+/// asks again for each repeated 2xx, and from the one task that takes every datagram, so the answers are kept for a
+/// while: a name service that is slow, or a name chosen to be, must not stall other calls.
+struct SystemResolver {
+    ours: IpAddr,
+    known: Mutex<HashMap<(String, u16), (Instant, Option<SocketAddr>)>>,
+}
+
+impl SystemResolver {
+    fn new(ours: IpAddr) -> Self {
+        Self { ours, known: Mutex::default() }
+    }
+
+    /// `None`: not asked lately.
+    fn known(&self, name: &(String, u16)) -> Option<Option<SocketAddr>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = |address: &Option<SocketAddr>| if address.is_some() { NAME_KEPT } else { FAILURE_KEPT };
+        known.retain(|_, (at, address)| at.elapsed() < kept(address));
+        known.get(name).map(|(_, address)| *address)
+    }
+
+    fn keep(&self, name: (String, u16), address: Option<SocketAddr>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() < NAMES_KEPT_MAX {
+            known.insert(name, (Instant::now(), address));
+        }
+    }
+}
 
 #[async_trait::async_trait]
 impl DomainResolver for SystemResolver {
     async fn resolve(&self, target: &SipAddr) -> rsipstack::Result<SipAddr> {
         let Host::Domain(domain) = &target.addr.host else { return Ok(target.clone()) };
-        let port = target.addr.port.map_or(SIP_PORT, |port| port.0);
-        let addresses = resolve(self.0, &domain.0, port)
-            .await
-            .map_err(|error| rsipstack::Error::DnsResolutionError(error.to_string()))?;
-        Ok(sip_addr(target.r#type.unwrap_or(StackTransport::Udp), addresses[0]))
+        let name = (domain.0.to_ascii_lowercase(), target.addr.port.map_or(SIP_PORT, |port| port.0));
+        let address = match self.known(&name) {
+            Some(known) => known,
+            None => {
+                let found = resolve(self.ours, &name.0, name.1).await.ok().map(|addresses| addresses[0]);
+                self.keep(name.clone(), found);
+                found
+            }
+        };
+        let address = address.ok_or(rsipstack::Error::DnsResolutionError(name.0))?;
+        Ok(sip_addr(target.r#type.unwrap_or(StackTransport::Udp), address))
     }
 }
 
@@ -436,22 +443,36 @@ const CONNECTIONS_MAX: usize = 2048;
 const STATELESS_ANSWERS_PER_S: f64 = 20.0;
 const BIND_ATTEMPTS: u32 = 16;
 /// A dialog may be silent between two session refreshes; dead peers are found by TCP keep-alive instead.
-const STREAM_IDLE_MAX: Duration = Duration::from_secs(4 * 3600);
-const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
-const USER_TIMEOUT: Duration = Duration::from_secs(32);
+const DIALLED_IDLE_MAX: Duration = Duration::from_secs(4 * 3600);
+/// A peer that called us calls again when it has something to say; strangers must not fill [`CONNECTIONS_MAX`].
+const ACCEPTED_IDLE_MAX: Duration = Duration::from_secs(300);
+/// How long a looked-up name is taken as it is.
+const NAME_KEPT: Duration = Duration::from_secs(60);
+/// How long a name without address is not asked for again.
+const FAILURE_KEPT: Duration = Duration::from_secs(5);
+/// Names that are kept; further ones are looked up each time.
+const NAMES_KEPT_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn streams_do_not_wait_for_acknowledgements() {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
-        let stream = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connects");
-        tune(&stream).expect("options are known");
-        assert!(stream.nodelay().expect("readable"));
-        assert!(SockRef::from(&stream).keepalive().expect("readable"));
+    async fn a_name_is_looked_up_once_in_a_while() {
+        let resolver = SystemResolver::new(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let target = |name: &str| {
+            let host_port = HostWithPort::try_from(name).expect("a host");
+            SipAddr::new(StackTransport::Udp, host_port)
+        };
+        let found = resolver.resolve(&target("LOCALHOST:5070")).await.expect("every machine has it");
+        assert_eq!(found.get_socketaddr().expect("an address"), "127.0.0.1:5070".parse().expect("valid"));
+        assert!(resolver.resolve(&target("-none-.invalid")).await.is_err());
+        assert_eq!(resolver.known(&("localhost".to_owned(), 5070)), found.get_socketaddr().ok().map(Some));
+        assert_eq!(resolver.known(&("-none-.invalid".to_owned(), SIP_PORT)), Some(None));
+        for number in 0..2 * NAMES_KEPT_MAX {
+            resolver.keep((number.to_string(), 1), None);
+        }
+        assert_eq!(resolver.known.lock().expect("sound").len(), NAMES_KEPT_MAX);
     }
 
     #[test]

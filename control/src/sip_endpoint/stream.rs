@@ -1,0 +1,251 @@
+//! SIP over TCP: one task per connection between the socket and the stack (RFC 3261 §18).
+//! Takes: connected sockets. Gives: messages to the stack, its answers to the peer, a connection that the stack knows.
+//! Leaves out: where messages begin and end (`framing`), which may pass (`admission`), dialling and listening
+//! (`transport`).
+//!
+//! The stack would serve the socket itself. It would then write from the one task that serves every call, so that a
+//! peer that does not read stalls them all; it never sets `TCP_NODELAY`; and see `framing`. So to the stack each
+//! connection is a channel. What is bounded here: what a peer makes us keep in either direction, and for how long a
+//! connection may be silent or a message incomplete.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rsipstack::sip::{SipMessage, Transport as StackTransport};
+use rsipstack::transaction::endpoint::EndpointInnerRef;
+use rsipstack::transport::channel::ChannelConnection;
+use rsipstack::transport::{SipAddr, SipConnection, TransportEvent};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::admission::{Admission, Screening, refusal, screen};
+use super::framing::{Frame, Framer, Unframable};
+use super::transport::sip_addr;
+
+/// What all connections of an endpoint share.
+pub(super) struct Streams {
+    pub stack: EndpointInnerRef,
+    pub admission: Arc<Admission>,
+    pub user_agent: String,
+    pub closing: CancellationToken,
+}
+
+impl Streams {
+    /// Serves a connected socket. It is closed when no byte has come for `idle_max`.
+    pub async fn adopt(self: &Arc<Self>, stream: TcpStream, idle_max: Duration) -> io::Result<SipConnection> {
+        tune(&stream)?;
+        let from = stream.peer_addr()?;
+        let remote = sip_addr(StackTransport::Tcp, from);
+        let token = self.closing.child_token();
+        let (to_peer, answers) = mpsc::unbounded_channel();
+        // Nothing is ever sent over it: the stack waits on it for the connection's end.
+        let (alive, incoming) = mpsc::unbounded_channel();
+        let connection =
+            ChannelConnection::create_connection(incoming, to_peer, remote.clone(), Some(token.clone()))
+                .await
+                .map_err(io::Error::other)?;
+        let connection = SipConnection::Channel(connection);
+        self.stack.transport_layer.add_connection(connection.clone());
+        let entrance = Entrance { streams: self.clone(), connection: connection.clone(), remote, from };
+        tokio::spawn(async move {
+            // Also should the task panic: who waits for the connection must not wait for ever.
+            let _ends_with_this_task = (token.clone().drop_guard(), alive);
+            tokio::select! {
+                () = token.cancelled() => {}
+                () = serve(entrance, stream, answers, idle_max) => {}
+            }
+        });
+        Ok(connection)
+    }
+}
+
+async fn serve(
+    entrance: Entrance,
+    stream: TcpStream,
+    answers: mpsc::UnboundedReceiver<TransportEvent>,
+    idle_max: Duration,
+) {
+    let (reader, writer) = stream.into_split();
+    let (own, own_answers) = mpsc::channel(OWN_ANSWERS_WAITING_MAX);
+    let writing = write_out(writer, answers, own_answers);
+    tokio::pin!(writing);
+    tokio::select! {
+        () = &mut writing => {}
+        () = read_in(entrance, reader, own, idle_max) => {
+            // A refusal may be on its way.
+            let _ = timeout(FLUSH_MAX, writing).await;
+        }
+    }
+}
+
+/// Reads until the peer closes, talks no SIP, or is silent for too long. Waits while our own answers wait.
+async fn read_in(
+    entrance: Entrance,
+    mut reader: OwnedReadHalf,
+    own: mpsc::Sender<Vec<u8>>,
+    idle_max: Duration,
+) {
+    let mut framer = Framer::default();
+    let mut chunk = vec![0; READ_MAX];
+    let mut until = Instant::now() + idle_max;
+    loop {
+        let Ok(Ok(length @ 1..)) = timeout_at(until, reader.read(&mut chunk)).await else { return };
+        let mut begins = framer.is_empty();
+        framer.push(&chunk[..length]);
+        loop {
+            let answer = match framer.poll() {
+                Ok(None) => break,
+                Ok(Some(Frame::Ping)) => Some(b"\r\n".to_vec()),
+                Ok(Some(Frame::Message(message))) => match entrance.take(&message).await {
+                    Ok(answer) => answer,
+                    Err(NoSip) => return,
+                },
+                Err(unframable) => {
+                    if let Some(answer) = entrance.refuse(&unframable) {
+                        let _ = own.send(answer).await;
+                    }
+                    return;
+                }
+            };
+            begins = true;
+            if let Some(answer) = answer
+                && own.send(answer).await.is_err()
+            {
+                return;
+            }
+        }
+        if framer.is_empty() {
+            until = Instant::now() + idle_max;
+        } else if begins {
+            until = Instant::now() + MESSAGE_MAX;
+        }
+    }
+}
+
+/// Writes what the stack and the reader answer, until the reader has ended and all is written, the peer does not take
+/// it, or the stack has let the connection go.
+async fn write_out(
+    mut writer: OwnedWriteHalf,
+    mut answers: mpsc::UnboundedReceiver<TransportEvent>,
+    mut own: mpsc::Receiver<Vec<u8>>,
+) {
+    let mut unsent: Vec<u8> = Vec::new();
+    let mut reading = true;
+    while reading || !unsent.is_empty() {
+        tokio::select! {
+            // First, so that the stack's channel, which has no bound, never holds more than one turn brings.
+            biased;
+            event = answers.recv() => match event {
+                // To the stack we are the far end of a channel, so what it sends is incoming for us.
+                Some(TransportEvent::Incoming(message, ..)) => unsent.extend_from_slice(&message.to_bytes()),
+                Some(_) => {}
+                None => return,
+            },
+            written = writer.write(&unsent), if !unsent.is_empty() => match written {
+                Ok(length @ 1..) => drop(unsent.drain(..length)),
+                _ => return,
+            },
+            answer = own.recv(), if reading && unsent.is_empty() => match answer {
+                Some(answer) => unsent = answer,
+                None => reading = false,
+            },
+        }
+        if unsent.len() > UNSENT_MAX {
+            return;
+        }
+    }
+}
+
+/// The way of one connection's messages into the stack.
+struct Entrance {
+    streams: Arc<Streams>,
+    connection: SipConnection,
+    remote: SipAddr,
+    from: SocketAddr,
+}
+
+impl Entrance {
+    /// Hands a message to the stack, or gives the answer to one that cannot be.
+    async fn take(&self, message: &[u8]) -> Result<Option<Vec<u8>>, NoSip> {
+        let Streams { stack, admission, user_agent, .. } = &*self.streams;
+        match screen(message, self.from, user_agent) {
+            Screening::Pass => {}
+            Screening::Answer(answer) => return Ok(Some(answer)),
+            Screening::Drop => return Err(NoSip),
+        }
+        let parsed = SipMessage::try_from(message)
+            .map_err(rsipstack::Error::from)
+            .and_then(|parsed| SipConnection::update_msg_received(parsed, self.from, StackTransport::Tcp));
+        let Ok(parsed) = parsed else {
+            return Ok(refusal(message, self.from, "400 Bad Request", user_agent));
+        };
+        if let Some(admitted) = admission.admit(parsed, &self.remote) {
+            let taken = stack.on_received_message(admitted, self.connection.clone(), &self.remote).await;
+            if let Err(error) = taken {
+                tracing::debug!(from = %self.from, %error, "SIP message passed over");
+            }
+        }
+        Ok(None)
+    }
+
+    /// The answer to what cannot be framed.
+    fn refuse(&self, unframable: &Unframable) -> Option<Vec<u8>> {
+        let (head, status) = match unframable {
+            Unframable::EndlessHead => return None,
+            Unframable::BadLength(head) => (head, "400 Bad Content-Length"),
+            Unframable::LongBody(head) => (head, "513 Message Too Large"),
+        };
+        refusal(head, self.from, status, &self.streams.user_agent)
+    }
+}
+
+/// The peer speaks another protocol.
+struct NoSip;
+
+/// Nagle's algorithm against delayed acknowledgements would cost 40 ms an exchange.
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new().with_time(KEEPALIVE_TIME).with_interval(KEEPALIVE_INTERVAL),
+    )?;
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
+}
+
+/// Bytes of one read.
+const READ_MAX: usize = 8 * 1024;
+/// Answers that the stack does not give, waiting to be written; then nothing more is read.
+const OWN_ANSWERS_WAITING_MAX: usize = 4;
+/// Bytes that wait for a peer that does not read; then it is cut off.
+const UNSENT_MAX: usize = 256 * 1024;
+/// How long the last answer may take to leave.
+const FLUSH_MAX: Duration = Duration::from_secs(1);
+/// How long a message may take from its first byte to its last (64*T1).
+const MESSAGE_MAX: Duration = Duration::from_secs(32);
+const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const USER_TIMEOUT: Duration = Duration::from_secs(32);
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn streams_do_not_wait_for_acknowledgements() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let stream = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connects");
+        tune(&stream).expect("options are known");
+        assert!(stream.nodelay().expect("readable"));
+        assert!(SockRef::from(&stream).keepalive().expect("readable"));
+    }
+}
