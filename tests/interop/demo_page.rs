@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -44,15 +44,17 @@ fn the_picture_moves_in_the_page_until_hangup() {
     let browser = Browser::open(1280, 1400);
     browser.go(&format!("http://{}/", demo.rest));
     browser.fill("rtmpStream", "page");
+    let called = Instant::now();
     browser.click("callButton");
-    wait_for("Established", SOON, || (browser.text("callStatus") == "Established").then_some(()));
     browser.click("playButton");
+    wait_for("Established", SOON, || (browser.text("callStatus") == "Established").then_some(()));
     wait_for("a first picture", SOON, || {
         browser
             .run("const v = document.getElementById('video'); return v.videoWidth > 0 && v.currentTime > 0")
             .as_bool()
             .filter(|b| *b)
     });
+    println!("call to first picture: {} ms", called.elapsed().as_millis());
     wait_for("Started", SOON, || (browser.text("streamStatus") == "Started").then_some(()));
     let first = time(&browser);
     let first_picture = grab(&browser);

@@ -9,7 +9,16 @@ use crate::support::sipcast::{PASSWORD, Sipcast, order};
 use crate::support::wait_for;
 
 #[test]
-fn a_call_goes_through_registrar_and_proxy() {
+fn a_call_goes_through_registrar_and_proxy_over_udp() {
+    goes_through_registrar_and_proxy("udp");
+}
+
+#[test]
+fn a_call_goes_through_registrar_and_proxy_over_tcp() {
+    goes_through_registrar_and_proxy("tcp");
+}
+
+fn goes_through_registrar_and_proxy(transport: &str) {
     let kamailio = Kamailio::start(PASSWORD);
     let nginx = Nginx::start();
     let callee = Baresip::start_with(&format!(
@@ -22,10 +31,12 @@ fn a_call_goes_through_registrar_and_proxy() {
     let sipcast = Sipcast::start(&[]);
     let mut order = order("proxied", kamailio.port, &nginx.url(), "proxied");
     order["sipRegisterRequired"] = true.into();
+    order["sipTransport"] = transport.into();
     let answer = sipcast.post("call/startup", &order);
     assert_eq!(answer.status, 200, "{}", answer.body);
     sipcast.wait_for_status("proxied", "ESTABLISHED", Duration::from_secs(20));
-    assert!(kamailio.output().contains("REGISTER of caster"), "{}", kamailio.output());
+    let registered = format!("REGISTER of caster over {transport}");
+    assert!(kamailio.output().contains(&registered), "{}", kamailio.output());
     wait_for("pictures", Duration::from_secs(20), || {
         let statistics = sipcast.statistics();
         (statistics["totals"]["accessUnits"].as_u64()? > 30).then_some(())
@@ -34,8 +45,9 @@ fn a_call_goes_through_registrar_and_proxy() {
     assert_eq!(sipcast.post("call/terminate", &serde_json::json!({ "callId": "proxied" })).status, 200);
     wait_for("BYE and un-registration by way of the proxy", Duration::from_secs(20), || {
         let log = kamailio.output();
-        let unregistered = log.matches("REGISTER of caster").count() >= 2;
-        (log.contains("in-dialog ACK") && log.contains("in-dialog BYE") && unregistered).then_some(())
+        let unregistered = log.matches(&registered).count() >= 2;
+        let in_dialog = |method| log.contains(&format!("in-dialog {method} over {transport}"));
+        (in_dialog("ACK") && in_dialog("BYE") && unregistered).then_some(())
     });
     assert!(!sipcast.log().contains(PASSWORD), "the password is in the log");
     drop(callee);
