@@ -61,6 +61,11 @@ impl AccessUnit {
         self.slices.len()
     }
 
+    /// How many NAL units it has; those in fragments may have no slice.
+    pub fn nal_unit_count(&self) -> usize {
+        self.nal_units.len()
+    }
+
     /// Bytes of all NAL units, each with a length field of 4 bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -108,6 +113,27 @@ impl AccessUnit {
             slices_end: self.slices.len() as u32,
             len: (in_slices + header_len) as u32,
         });
+    }
+
+    /// Lets all NAL units go but the parameter sets.
+    pub(super) fn keep_parameter_sets(&mut self) {
+        let Self { slices, nal_units, bytes, .. } = self;
+        let mut end = 0;
+        *bytes = 0;
+        nal_units.retain_mut(|unit| {
+            if !unit.header.unit_type().is_parameter_set() {
+                return false;
+            }
+            let start = end;
+            for slice in unit.slices_start..unit.slices_end {
+                slices.swap(end as usize, slice as usize);
+                end += 1;
+            }
+            (unit.slices_start, unit.slices_end) = (start, end);
+            *bytes += unit.len as usize + LENGTH_FIELD_LEN;
+            true
+        });
+        slices.truncate(end as usize);
     }
 
     /// Forgets the slices of a NAL unit that was not finished.

@@ -3,7 +3,7 @@
 //! each with a verdict. Leaves out: order and loss (`rtp::receiver`), whether parameter sets are there.
 //!
 //! A damaged access unit is given up whole, and all that follow up to the next IDR picture refer to it and
-//! are given up too. What was given up still comes out, since parameter sets in it hold for later pictures.
+//! are given up too. Parameter sets of what was given up still come out: they hold for later pictures.
 
 use sipcast_contract::limits::{ACCESS_UNIT_BYTES_MAX, ACCESS_UNIT_SLICES_MAX};
 use sipcast_pool::Segment;
@@ -243,7 +243,8 @@ impl Depacketizer {
     fn check_room(&self, len: usize) -> Result<(), PayloadError> {
         // The fragments' length field and header are counted only at their end: leave room for them.
         let bytes = self.open.bytes() + len + 2 * LENGTH_FIELD_LEN;
-        if self.open.slice_count() < ACCESS_UNIT_SLICES_MAX && bytes <= ACCESS_UNIT_BYTES_MAX {
+        let count = self.open.slice_count().max(self.open.nal_unit_count());
+        if count < ACCESS_UNIT_SLICES_MAX && bytes <= ACCESS_UNIT_BYTES_MAX {
             Ok(())
         } else {
             Err(PayloadError::TooLarge)
@@ -254,6 +255,8 @@ impl Depacketizer {
         if let Some(fragments) = self.fragments.take() {
             self.open.abandon_nal_unit(fragments.slices_start);
         }
+        // Only parameter sets are of use now, and the end may be long in coming: the slots go home at once.
+        self.open.keep_parameter_sets();
         self.is_spoiled = true;
         self.is_waiting_for_idr = IdrWait(true);
     }
@@ -505,9 +508,11 @@ mod tests {
     #[test]
     fn a_loss_gives_up_all_to_the_next_idr_picture_whose_head_is_known() {
         let mut bench = warm();
-        bench.push(1, false, SLICE).expect("taken");
+        for payload in [SPS, SLICE, PPS, SLICE] {
+            bench.push(1, false, payload).expect("taken");
+        }
         bench.depacketizer.handle_loss(&mut bench.out);
-        assert_eq!(bench.units(), [(vec![SLICE.to_vec()], Verdict::Drop)]);
+        assert_eq!(bench.units(), [(vec![SPS.to_vec(), PPS.to_vec()], Verdict::Drop)]);
         // The tail of an IDR picture whose head was lost looks like an IDR picture.
         bench.push(2, true, IDR).expect("taken");
         assert!(bench.published().is_empty());
@@ -560,9 +565,22 @@ mod tests {
             bench.push(1, false, SLICE).expect("inside");
         }
         assert_eq!(bench.push(1, false, SLICE), Err(PayloadError::TooLarge));
+        assert_eq!(
+            bench.pool.held(),
+            0,
+            "what cannot be used holds no slots, however long its end is in coming"
+        );
         bench.push(1, true, SLICE).expect("skipped");
         assert_eq!(bench.units().len(), 1);
         assert!(bench.published().is_empty());
+
+        let mut bench = warm();
+        for _ in 0..ACCESS_UNIT_SLICES_MAX {
+            bench.push(1, false, &[0x7c, 0x81]).expect("inside");
+            bench.push(1, false, &[0x7c, 0x41]).expect("inside");
+        }
+        let result = bench.push(1, false, &[0x7c, 0x81]);
+        assert_eq!(result, Err(PayloadError::TooLarge), "NAL units without slices count too");
 
         let mut bench = warm();
         let mut big = [0x11; 1400];
