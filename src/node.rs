@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::serve::ListenerExt;
 use sipcast_contract::MediaOptions;
 use sipcast_contract::limits::SLOT_LEN;
 use sipcast_contract::options::{AacOptions, ShardOptions};
@@ -11,7 +12,8 @@ use sipcast_control::sip_endpoint::SipOptions;
 use sipcast_control::{ControlOptions, ControlPlane, PageDefaults, SipEndpoint, StreamPrefix};
 use sipcast_dataplane::Dataplane;
 use sipcast_origin::{Origin, OriginOptions};
-use tokio::net::TcpListener;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -21,6 +23,13 @@ use crate::telemetry;
 
 /// How long calls may take to say BYE and targets to unpublish.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// How long an HTTP client may leave what was sent to it unacknowledged, or its window shut (TCP_USER_TIMEOUT).
+const HTTP_STALL_MAX: Duration = Duration::from_secs(30);
+
+/// Silence after which an HTTP client is asked whether it is still there, and how often.
+const HTTP_IDLE: Duration = Duration::from_secs(60);
+const HTTP_PROBE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// RTMP application of the embedded server that the page proposes.
 const ORIGIN_APP: &str = "live";
@@ -100,7 +109,7 @@ impl Node {
         }
         let (http_stop, stopped) = oneshot::channel::<()>();
         let http = tokio::spawn(
-            axum::serve(rest, router)
+            axum::serve(rest.tap_io(close_when_dead), router)
                 .with_graceful_shutdown(async {
                     // A dropped sender means the same as a message: stop.
                     let _ = stopped.await;
@@ -167,6 +176,21 @@ impl Signals {
     }
 }
 
+/// Lets the kernel close a connection whose client takes nothing or is gone: a player's body is written for ever,
+/// and HTTP itself has no time limit for that.
+fn close_when_dead(socket: &mut TcpStream) {
+    let socket = SockRef::from(&*socket);
+    let keep_alive = TcpKeepalive::new().with_time(HTTP_IDLE).with_interval(HTTP_PROBE_INTERVAL);
+    let set = socket
+        .set_tcp_user_timeout(Some(HTTP_STALL_MAX))
+        .and_then(|()| socket.set_tcp_keepalive(&keep_alive))
+        // A player's tags must not wait for the next ones.
+        .and_then(|()| socket.set_tcp_nodelay(true));
+    if let Err(error) = set {
+        tracing::debug!(%error, "an HTTP connection keeps the system's time limits");
+    }
+}
+
 fn start_origin(config: &Config) -> anyhow::Result<Origin> {
     let options = OriginOptions { rtmp_bind: config.origin.listen, ..OriginOptions::default() };
     Origin::bind(options).context(
@@ -230,4 +254,22 @@ fn control_options(
         page,
         ..ControlOptions::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_accepted_socket_has_time_limits() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let _client = TcpStream::connect(address).await.expect("listening");
+        let mut listener = listener.tap_io(close_when_dead);
+        let (socket, _) = axum::serve::Listener::accept(&mut listener).await;
+        let socket = SockRef::from(&socket);
+        assert_eq!(socket.tcp_user_timeout().expect("open"), Some(HTTP_STALL_MAX));
+        assert!(socket.keepalive().expect("open") && socket.tcp_nodelay().expect("open"));
+        assert_eq!(socket.tcp_keepalive_time().expect("open"), HTTP_IDLE);
+    }
 }
