@@ -167,6 +167,15 @@ async fn reliable_provisional_responses_are_acknowledged() {
     assert_eq!(prack.header("RAck"), format!("4711 {} INVITE", invite.sequence()));
     assert!(prack.header("To").ends_with(&format!(";tag={TAG}")));
     peer.reply(&prack, "200 OK", &[], "").await;
+    // RFC 3262 §4: a repetition, and one that comes out of order, is passed over.
+    let description = answer(&invite.body, "sendrecv");
+    for sequence in ["RSeq: 4711", "RSeq: 4713", "RSeq: 4712"] {
+        let reliable = ["Require: 100rel", sequence];
+        peer.reply(&invite, "183 Session Progress", &reliable, &description).await;
+    }
+    let prack = peer.expect("PRACK").await;
+    assert_eq!(prack.header("RAck"), format!("4712 {} INVITE", invite.sequence()));
+    peer.reply(&prack, "200 OK", &[], "").await;
     peer.reply(&invite, "200 OK", &[], "").await;
     peer.expect("ACK").await;
     call.until_established().await;

@@ -20,8 +20,9 @@ use crate::session_timer::{Header, SessionTimer, TimerAction};
 use crate::status::{self, FailureText};
 use crate::uri::{Addresses, UriError};
 
-/// Methods we answer in a dialog: value of Allow.
-pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK";
+/// Methods we answer in a dialog: value of Allow. PRACK is none of them: it answers provisional responses, and as
+/// callers we only receive those.
+pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE";
 /// Content type of session descriptions.
 pub const SDP_CONTENT_TYPE: &str = "application/sdp";
 /// INVITEs of one call: digest, 422 and redirects together. Then the last failure stands.

@@ -3,6 +3,7 @@
 //! Takes: one order. Gives: events, in the end how the call ended. Leaves out: decisions (`sipcast-sip`), transactions
 //! (`transaction`), what is left to do once the call is over (`afterwards`).
 
+use std::collections::HashMap;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use super::dispatch::OpenDialog;
 use super::register::Lease;
 use super::steering::Steering;
 use super::transaction::{
-    Acknowledged, ClientTransaction, Reply, fields, respond, sign, wait_for, with_fields,
+    Acknowledged, ClientTransaction, FORKS_MAX, Reply, fields, respond, sign, to_tag, wait_for, with_fields,
 };
 use super::transport::{Flow, NextHop, Unreachable};
 
@@ -74,6 +75,7 @@ pub(super) async fn run(parts: CallParts) -> Outcome {
         lease,
         invite: None,
         fork: None,
+        pracked: HashMap::new(),
         refresh: None,
         info: None,
         dtmf_after: now,
@@ -128,6 +130,8 @@ struct Driver {
     invite: Option<OpenInvite>,
     /// The latest 2xx to the INVITE, should it be another fork's.
     fork: Option<Response>,
+    /// By To tag, the last reliable provisional response that was acknowledged (RFC 3262 §4).
+    pracked: HashMap<String, u32>,
     /// The session refresh under way.
     refresh: Option<Sent>,
     /// The INFO under way; one at a time keeps digits in order.
@@ -257,6 +261,7 @@ impl Driver {
         sign(&mut self.decisions, &mut request);
         let transaction =
             ClientTransaction::start(&self.parts.shared.network.stack, &self.flow, request.clone());
+        self.pracked.clear();
         self.invite = Some(OpenInvite { transaction, request, provisional: false, answered: false });
         Ok(())
     }
@@ -287,11 +292,20 @@ impl Driver {
         with_fields(&response, |response| self.decisions.handle_response(response, now));
     }
 
-    /// PRACK (RFC 3262 §4).
+    /// PRACK (RFC 3262 §4): once for each response, in order, for a bounded number of forks.
     fn acknowledge_provisional(&mut self, response: &Response) {
         if !response.header_contains_token("Require", "100rel") {
             return;
         }
+        let (Some(tag), Some(sequence)) = (to_tag(response), response.rseq_value()) else { return };
+        let follows = match self.pracked.get(&tag) {
+            Some(last) => last.checked_add(1) == Some(sequence),
+            None => self.pracked.len() < FORKS_MAX,
+        };
+        if !follows {
+            return;
+        }
+        self.pracked.insert(tag, sequence);
         let mut early = self.dialog.clone();
         early.establish(response);
         if let Some(mut prack) = early.prack(&self.flow, response) {

@@ -194,4 +194,4 @@ pub(super) const SDP_TYPE: &str = "application/sdp";
 /// Responses that wait for a call's task; beyond it provisional ones are dropped.
 const RESPONSES_WAITING_MAX: usize = 16;
 /// Dialogs that one INVITE may create by forking; the 2xx of further ones are ignored.
-const FORKS_MAX: usize = 8;
+pub(super) const FORKS_MAX: usize = 8;
