@@ -17,6 +17,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::ControlOptions;
 use crate::course::Course;
 use crate::dialer::Dialer;
+use crate::ordered_url::OrderedUrl;
 use crate::registry::{Broadcast, NewBroadcast, Publication, Registry, Signals, Taken};
 use crate::statistics::{Statistics, Totals};
 
@@ -86,7 +87,7 @@ pub(crate) struct StartOrder {
 pub(crate) struct DirectOrder {
     pub(crate) url: RtmpUrl,
     /// The URL as it was ordered, to show.
-    pub(crate) url_as_ordered: Secret<String>,
+    pub(crate) url_as_ordered: OrderedUrl,
     /// The stream name as it was ordered, without or with prefix.
     pub(crate) stream: Secret<String>,
 }
@@ -217,7 +218,12 @@ impl Broadcasts {
         shared.counters.ordered.fetch_add(1, Ordering::Relaxed);
         // Debug format: the text is the client's and must not forge log lines.
         tracing::info!(broadcast = %id, call_id = ?order.call_id, callee = ?order.callee, "call ordered");
+        let terminate = signals.terminate.clone();
         Course::new(self.clone(), id, order, signals, opened_answer, closed_answer).spawn();
+        // A drain that began after the question above may have passed this broadcast over.
+        if shared.stopping.load(Ordering::Acquire) {
+            terminate.cancel();
+        }
         Ok(())
     }
 
@@ -230,7 +236,7 @@ impl Broadcasts {
                 && filter
                     .rtmp_url
                     .as_ref()
-                    .is_none_or(|url| b.direct.as_ref().is_some_and(|(own, _)| own.reveal() == url))
+                    .is_none_or(|url| b.direct.as_ref().is_some_and(|(own, _)| own.is(url)))
         };
         self.shared.registry().iter().filter(fits).map(view).collect()
     }
@@ -252,7 +258,11 @@ impl Broadcasts {
         let broadcast = registry.live_call_mut(call_id).ok_or(DtmfError::NoSuchCall)?;
         // Digits keep their order: while earlier ones wait, later ones queue behind them.
         if broadcast.answered && broadcast.dtmf_waiting.is_empty() {
-            return self.shared.send_digits(broadcast, order).map_err(|_| DtmfError::Busy);
+            let refused = |order: DtmfOrder| match self.shared.goes_by_shard(broadcast, &order) {
+                true => DtmfError::Busy,
+                false => DtmfError::QueueFull,
+            };
+            return self.shared.send_digits(broadcast, order).map_err(refused);
         }
         if broadcast.dtmf_steps_waiting() + order.steps.len() > limits::DTMF_QUEUE_MAX {
             return Err(DtmfError::QueueFull);
@@ -334,14 +344,19 @@ impl Shared {
 
     /// Sends digits of an answered call the way they were ordered. `Err` gives them back.
     pub(crate) fn send_digits(&self, broadcast: &Broadcast, order: DtmfOrder) -> Result<(), DtmfOrder> {
-        if order.way == DtmfWay::Events && broadcast.telephone_event {
+        if self.goes_by_shard(broadcast, &order) {
             let command = Command::SendDtmf { broadcast: broadcast.id, steps: order.steps.clone() };
             return self.shards[broadcast.shard].send(command).map_err(|_| order);
         }
-        if let Some(line) = &broadcast.line {
-            line.send_dtmf_info(order.steps);
+        match &broadcast.line {
+            Some(line) if !line.send_dtmf_info(order.steps.clone()) => Err(order),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Whether digits travel as RFC 4733 events rather than by SIP INFO.
+    fn goes_by_shard(&self, broadcast: &Broadcast, order: &DtmfOrder) -> bool {
+        order.way == DtmfWay::Events && broadcast.telephone_event
     }
 
     /// Sends a command that must not be lost: waits while the mailbox is full, for at most [`MAILBOX_PATIENCE`].
@@ -365,7 +380,7 @@ fn view(b: &Broadcast) -> CallView {
         status: b.status,
         sip_status: b.sip_status,
         reason: b.reason.clone(),
-        rtmp_url: b.direct.as_ref().map(|(url, _)| url.reveal().clone()),
+        rtmp_url: b.direct.as_ref().map(|(url, _)| url.shown().to_owned()),
         rtmp_stream: b.direct.as_ref().map(|(_, stream)| stream.reveal().clone()),
         rtmp_stream_status: b.direct.as_ref().map(|_| rtmp_stream_status(b)),
         caller: b.caller.clone(),

@@ -6,6 +6,7 @@
 mod broadcast;
 mod course;
 pub mod dialer;
+mod ordered_url;
 mod push;
 mod registry;
 mod reports;

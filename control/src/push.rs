@@ -9,6 +9,7 @@ use sipcast_contract::statistics::TargetStatistics;
 use sipcast_contract::{BroadcastId, Command, RtmpTarget, RtmpUrl, Secret, TargetId, TargetState, limits};
 
 use crate::broadcast::Broadcasts;
+use crate::ordered_url::OrderedUrl;
 use crate::registry::{Broadcast, Publication, Push, Registry, Target};
 use crate::resolve::{self, LookupError};
 
@@ -18,7 +19,7 @@ pub(crate) struct PushOrder {
     pub(crate) stream: String,
     pub(crate) url: RtmpUrl,
     /// The URL as it was ordered, to show.
-    pub(crate) url_as_ordered: Secret<String>,
+    pub(crate) url_as_ordered: OrderedUrl,
     /// The name that a complete URL ends in (`rtmpTransponderFullUrl`); `None`: the source's name with prefix.
     pub(crate) name_in_url: Option<Secret<String>>,
     pub(crate) flash_version: Option<String>,
@@ -139,17 +140,18 @@ impl Broadcasts {
     /// The targets that fit `filter`, oldest first.
     pub(crate) fn find_pushes(&self, filter: &PushFilter) -> Vec<PushView> {
         let prefix = &self.shared.options.stream_prefix;
-        let fits = |push: &PushView| {
-            filter.stream.as_ref().is_none_or(|name| prefix.same(name, &push.stream_name))
-                && filter.rtmp_url.as_ref().is_none_or(|url| *url == push.rtmp_url)
+        let fits = |target: &Target| {
+            target.push.as_ref().is_some_and(|push| {
+                filter.stream.as_ref().is_none_or(|name| prefix.same(name, &push.stream_name))
+                    && filter.rtmp_url.as_ref().is_none_or(|url| push.rtmp_url.is(url))
+            })
         };
         let registry = self.shared.registry();
         let mut found: Vec<(TargetId, PushView)> = registry
             .iter_live()
-            .flat_map(|b| {
-                b.targets.iter().filter_map(move |(&id, t)| Some((id, view(t, b.width, b.height)?)))
-            })
-            .filter(|(_, push)| fits(push))
+            .flat_map(|b| b.targets.iter().map(move |(&id, target)| (b, id, target)))
+            .filter(|(.., target)| fits(target))
+            .filter_map(|(b, id, target)| Some((id, view(target, b.width, b.height)?)))
             .collect();
         found.sort_by_key(|(id, _)| *id);
         found.into_iter().map(|(_, push)| push).collect()
@@ -193,9 +195,10 @@ impl Broadcasts {
     /// The live call that a stream name means: first by `toStream`, else the oldest with that published name.
     fn source<'a>(&self, registry: &'a Registry, stream: &str) -> Option<&'a Broadcast> {
         let prefix = &self.shared.options.stream_prefix;
-        registry.source(prefix.bare(stream)).or_else(|| {
+        registry.source(prefix.bare(stream)).filter(|b| b.takes_targets()).or_else(|| {
             registry
                 .iter_live()
+                .filter(|b| b.takes_targets())
                 .find(|b| b.direct.as_ref().is_some_and(|(_, name)| prefix.same(name.reveal(), stream)))
         })
     }
@@ -239,7 +242,7 @@ fn view(target: &Target, width: u16, height: u16) -> Option<PushView> {
     target.push.as_ref().map(|push| PushView {
         media_session_id: push.media_session_id.clone(),
         stream_name: push.stream_name.clone(),
-        rtmp_url: push.rtmp_url.reveal().clone(),
+        rtmp_url: push.rtmp_url.shown().to_owned(),
         width,
         height,
         muted: target.muted,

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broadcast::{DtmfOrder, OpenAnswer};
 use crate::dialer::CallLine;
+use crate::ordered_url::OrderedUrl;
 
 /// All broadcasts of this process, and the load of each shard. Invariants: `by_call_id`, `publications`, `sources`
 /// and `sessions` name only broadcasts that are in `broadcasts`; the last three only live ones; the sum of `loads`
@@ -27,6 +28,8 @@ pub(crate) struct Registry {
     sessions: HashMap<String, (BroadcastId, TargetId)>,
     finished: VecDeque<BroadcastId>,
     loads: Vec<usize>,
+    /// By shard: it did not answer lately.
+    silent: Vec<bool>,
     live_max: usize,
     next_broadcast: u64,
     next_target: u64,
@@ -53,7 +56,7 @@ pub(crate) struct Broadcast {
     /// Video was ordered.
     pub has_video: bool,
     /// Direct publication as ordered: URL and stream name.
-    pub direct: Option<(Secret<String>, Secret<String>)>,
+    pub direct: Option<(OrderedUrl, Secret<String>)>,
     /// State of the direct publication.
     pub direct_state: DirectState,
     /// Name that pushes take this call by.
@@ -86,6 +89,8 @@ pub(crate) struct Broadcast {
     pub line: Option<Arc<dyn CallLine>>,
     /// Wakes the broadcast's task.
     pub signals: Arc<Signals>,
+    /// The shard was, or is about to be, told to close: it takes nothing more.
+    pub closing: bool,
     opened: Option<oneshot::Sender<OpenAnswer>>,
     closed: Option<oneshot::Sender<()>>,
 }
@@ -137,7 +142,7 @@ pub(crate) struct Push {
     /// Name with prefix.
     pub stream_name: String,
     /// As ordered.
-    pub rtmp_url: Secret<String>,
+    pub rtmp_url: OrderedUrl,
     /// As ordered, an object.
     pub options: serde_json::Value,
 }
@@ -212,6 +217,7 @@ impl Broadcast {
             statistics: BroadcastStatistics::default(),
             line: None,
             signals,
+            closing: false,
             opened: Some(opened),
             closed: Some(closed),
         }
@@ -220,6 +226,11 @@ impl Broadcast {
     /// Whether the call is not over.
     pub(crate) fn is_live(&self) -> bool {
         !self.status.is_final()
+    }
+
+    /// Whether further targets may be added: the call is neither over nor about to be.
+    pub(crate) fn takes_targets(&self) -> bool {
+        self.is_live() && !self.closing && !self.signals.terminate.is_cancelled()
     }
 
     /// Hands the shard's answer to `Open` to the task.
@@ -290,13 +301,14 @@ impl Registry {
             sessions: HashMap::new(),
             finished: VecDeque::new(),
             loads: vec![0; shards],
+            silent: vec![false; shards],
             live_max,
             next_broadcast: 1,
             next_target: 1,
         }
     }
 
-    /// Inserts a broadcast on the least loaded shard.
+    /// Inserts a broadcast on the least loaded shard, on a silent one only if all are.
     pub(crate) fn insert(&mut self, new: NewBroadcast) -> Result<BroadcastId, Taken> {
         let NewBroadcast { mut broadcast, publication, source } = new;
         let previous = self.by_call_id.get(&broadcast.call_id).copied();
@@ -309,7 +321,9 @@ impl Registry {
         if source.as_ref().is_some_and(|s| self.sources.contains_key(s)) {
             return Err(Taken::Source);
         }
-        let least_loaded = self.loads.iter().enumerate().min_by_key(|(_, load)| **load);
+        let shards = self.loads.iter().zip(&self.silent).enumerate();
+        // A shard that has ended carries nothing, so it would be the least loaded for ever.
+        let least_loaded = shards.min_by_key(|(_, (load, silent))| (**silent, **load));
         let Some((shard, _)) = least_loaded.filter(|_| self.live() < self.live_max) else {
             return Err(Taken::Full);
         };
@@ -433,6 +447,13 @@ impl Registry {
         self.iter().filter(|b| b.is_live())
     }
 
+    /// Notes whether a shard answers.
+    pub(crate) fn note_silent(&mut self, shard: usize, silent: bool) {
+        if let Some(known) = self.silent.get_mut(shard) {
+            *known = silent;
+        }
+    }
+
     /// How many broadcasts are live.
     pub(crate) fn live(&self) -> usize {
         self.loads.iter().sum()
@@ -476,7 +497,7 @@ mod tests {
             push: Some(Push {
                 media_session_id: "session".to_owned(),
                 stream_name: "rtmp_x".to_owned(),
-                rtmp_url: Secret::default(),
+                rtmp_url: OrderedUrl::new("rtmp://127.0.0.1/live".to_owned()),
                 options: serde_json::json!({}),
             }),
             state: TargetState::Connecting,
@@ -496,6 +517,23 @@ mod tests {
         registry.finish(ids[1], CallStatus::Finish, 200, None);
         let next = registry.insert(new("next")).expect("room");
         assert_eq!(registry.get_mut(next).expect("live").shard, freed);
+    }
+
+    #[test]
+    fn a_shard_that_does_not_answer_is_passed_over_until_it_does() {
+        let mut registry = Registry::new(2, 10);
+        registry.note_silent(0, true);
+        registry.note_silent(7, true);
+        for n in 0..3 {
+            let id = registry.insert(new(&n.to_string())).expect("room");
+            assert_eq!(registry.get_mut(id).expect("live").shard, 1);
+        }
+        registry.note_silent(1, true);
+        let id = registry.insert(new("any")).expect("room");
+        assert_eq!(registry.get_mut(id).expect("live").shard, 0, "both are silent");
+        registry.note_silent(0, false);
+        registry.insert(new("back")).expect("room");
+        assert_eq!(registry.loads(), [2, 3]);
     }
 
     #[test]

@@ -152,6 +152,15 @@ fn found(broadcasts: &Broadcasts, filter: &CallFilter) -> Result<Json<Vec<Call>>
 fn start_order(fields: &Fields) -> Result<StartOrder, Problem> {
     let call_id = fields.required_text("callId", CALL_ID)?;
     let callee = fields.required_text("callee", CALLEE)?;
+    // RFC 3261 §19.1.1 advises against passwords in URIs; this one would be shown and logged.
+    if callee
+        .strip_prefix("sip:")
+        .unwrap_or(&callee)
+        .rsplit_once('@')
+        .is_some_and(|(user, _)| user.contains(':'))
+    {
+        return Err(Problem::invalid("callee", "holds a password", CALLEE.expected));
+    }
     let wanted = MediaWanted {
         audio: fields.boolean("hasAudio")?.unwrap_or(true),
         video: fields.boolean("hasVideo")?.unwrap_or(true),

@@ -104,8 +104,14 @@ impl Problem {
 
     /// 415.
     pub(crate) fn wrong_type() -> Self {
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body's Content-Type is not JSON")
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body is a form with parts, not JSON")
             .expecting("Content-Type: application/json")
+    }
+
+    /// 403.
+    pub(crate) fn foreign_origin() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "pages of this origin may not order")
+            .expecting("the origin that Access-Control-Allow-Origin names")
     }
 
     fn busy() -> Self {
@@ -162,7 +168,7 @@ impl From<DtmfError> for Problem {
         match error {
             DtmfError::NoSuchCall => Self::no_such_call(),
             DtmfError::QueueFull => {
-                Self::new(StatusCode::CONFLICT, "too many digits wait for this call's answer")
+                Self::new(StatusCode::CONFLICT, "too many digits of this call wait to be sent")
                     .of("dtmf")
                     .expecting(format!("at most {} digits and pauses waiting", limits::DTMF_QUEUE_MAX))
             }

@@ -15,16 +15,17 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL,
-    HeaderMap,
+    HOST, HeaderMap, ORIGIN,
 };
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
+use sipcast_contract::RtmpUrl;
 use sipcast_contract::target::RtmpUrlError;
-use sipcast_contract::{RtmpUrl, Secret};
 
 use crate::broadcast::Broadcasts;
+use crate::ordered_url::OrderedUrl;
 use error::Problem;
 use value::{Fields, Text};
 
@@ -69,11 +70,18 @@ async fn wrong_method() -> Problem {
     Problem::wrong_method()
 }
 
-/// Answers preflights and marks every answer as readable by the allowed origins (wcs-api 1.1).
+/// Answers preflights, refuses orders from pages of other origins than the allowed ones, and marks every answer as
+/// readable by those (wcs-api 1.1).
+///
+/// Orders are taken whatever their Content-Type, and some types a foreign page may post without a preflight. So the
+/// origin itself is looked at, which browsers always name and pages cannot choose (Fetch §3.2). With `*`, the
+/// original's default, every page may order, as it may there.
 async fn cross_origin(State(broadcasts): State<Broadcasts>, request: Request, next: Next) -> Response {
     let cors = &broadcasts.shared.options.cors;
     let mut response = if request.method() == Method::OPTIONS {
         StatusCode::OK.into_response()
+    } else if request.method() != Method::GET && !may_order(request.headers(), &cors.allow_origin) {
+        Problem::foreign_origin().into_response()
     } else {
         next.run(request).await
     };
@@ -85,11 +93,23 @@ async fn cross_origin(State(broadcasts): State<Broadcasts>, request: Request, ne
     response
 }
 
+/// Whether the request comes from no page, a page of ours, or one of an allowed origin.
+fn may_order(headers: &HeaderMap, allowed: &HeaderValue) -> bool {
+    let Some(origin) = headers.get(ORIGIN) else { return true };
+    if allowed == "*" || origin == allowed {
+        return true;
+    }
+    let authority =
+        origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);
+    let own = headers.get(HOST).and_then(|host| host.to_str().ok());
+    authority.zip(own).is_some_and(|(authority, own)| authority.eq_ignore_ascii_case(own))
+}
+
 /// The field `rtmpUrl`, parsed and as it was ordered.
-fn rtmp_url(fields: &Fields) -> Result<Option<(RtmpUrl, Secret<String>)>, Problem> {
+fn rtmp_url(fields: &Fields) -> Result<Option<(RtmpUrl, OrderedUrl)>, Problem> {
     let Some(text) = fields.text("rtmpUrl", RTMP_URL)? else { return Ok(None) };
     let url = RtmpUrl::parse(&text).map_err(bad_rtmp_url)?;
-    Ok(Some((url, Secret::new(text))))
+    Ok(Some((url, OrderedUrl::new(text))))
 }
 
 fn bad_rtmp_url(error: RtmpUrlError) -> Problem {

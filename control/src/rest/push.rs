@@ -11,6 +11,7 @@ use super::error::Problem;
 use super::value::{Fields, Text};
 use super::{RTMP_URL, STREAM_NAME, bad_rtmp_url};
 use crate::broadcast::Broadcasts;
+use crate::ordered_url::OrderedUrl;
 use crate::push::{PushFilter, PushOrder, PushView};
 
 /// `POST /push/startup`: answers with the transponder.
@@ -126,7 +127,7 @@ fn push_order(fields: &Fields) -> Result<PushOrder, Problem> {
     Ok(PushOrder {
         stream,
         url,
-        url_as_ordered: text.into(),
+        url_as_ordered: OrderedUrl::new(text),
         name_in_url,
         flash_version: fields.text("rtmpFlashVersion", FLASH_VERSION)?,
         muted,

@@ -91,8 +91,9 @@ impl CallLine for ScriptedLine {
         let _ = self.events.try_send(CallEvent::Ended(end));
     }
 
-    fn send_dtmf_info(&self, steps: Vec<DtmfStep>) {
-        let _ = self.acts.send(Act::Info(steps));
+    fn send_dtmf_info(&self, steps: Vec<DtmfStep>) -> bool {
+        // As one that is at it already: a whole queue does not fit.
+        steps.len() < sipcast_contract::limits::DTMF_QUEUE_MAX && self.acts.send(Act::Info(steps)).is_ok()
     }
 
     fn request_keyframe(&self) {

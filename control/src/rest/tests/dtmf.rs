@@ -49,6 +49,18 @@ async fn the_way_of_digits_follows_type_and_peer() {
 }
 
 #[tokio::test]
+async fn digits_that_do_not_fit_are_refused_not_lost() {
+    let mut bench = Bench::new();
+    let mut call = bench.place(order("a")).await;
+    call.answer().await;
+    bench.call_with_status("a", "ESTABLISHED").await;
+    let answer = bench.post("call/send_dtmf", digits(&"1".repeat(64), "INFO")).await;
+    assert_eq!((answer.status, &answer.json()["field"]), (409, &json!("dtmf")));
+    assert_eq!(bench.post("call/send_dtmf", digits("2", "INFO")).await.status, 200);
+    assert_eq!(call.act().await, Act::Info(parse("2").expect("valid")));
+}
+
+#[tokio::test]
 async fn wrong_digits_are_refused() {
     let mut bench = Bench::new();
     assert_eq!(bench.post("call/send_dtmf", digits("1", "RFC2833")).await.status, 404);

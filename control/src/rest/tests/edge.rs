@@ -5,7 +5,7 @@ use axum::http::{HeaderValue, Request};
 use serde_json::{Value, json};
 
 use super::bench::{Answer, Bench, options, order};
-use crate::{ControlOptions, PageDefaults};
+use crate::{ControlOptions, CorsOptions, PageDefaults};
 
 fn assert_problem(answer: &Answer, status: u16) {
     assert_eq!(answer.status, status, "{}", answer.body);
@@ -85,7 +85,7 @@ async fn bodies_are_limited_to_64_kib() {
 }
 
 #[tokio::test]
-async fn other_content_types_are_refused() {
+async fn json_is_taken_whatever_it_is_called() {
     let bench = Bench::new();
     let ask = |kind: Option<&str>, body: &str| {
         let mut request = Request::post("/rest-api/call/find");
@@ -94,11 +94,44 @@ async fn other_content_types_are_refused() {
         }
         request.body(Body::from(body.to_owned())).expect("a request")
     };
-    assert_problem(&bench.ask(ask(Some("text/plain"), "{}")).await, 415);
-    assert_problem(&bench.ask(ask(Some("application/x-www-form-urlencoded"), "a=b")).await, 415);
-    assert_eq!(bench.ask(ask(Some("application/json; charset=UTF-8"), "{}")).await.status, 404);
+    for kind in ["application/json; charset=UTF-8", "text/plain", "application/x-www-form-urlencoded", ""] {
+        assert_eq!(bench.ask(ask(Some(kind), "{}")).await.status, 404, "{kind}: nothing matches");
+        assert_problem(&bench.ask(ask(Some(kind), "a=b")).await, 400);
+    }
     assert_eq!(bench.ask(ask(None, "{}")).await.status, 404);
+    assert_problem(&bench.ask(ask(Some("multipart/form-data; boundary=x"), "{}")).await, 415);
     assert_eq!(bench.ask(ask(Some("text/plain"), "")).await.status, 404, "no body, no type");
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_order_only_where_they_may() {
+    let ask = |origin: Option<&str>| {
+        let mut request = Request::post("/rest-api/call/find").header("host", "127.0.0.1:8081");
+        if let Some(origin) = origin {
+            request = request.header("origin", origin);
+        }
+        request.header("content-type", "text/plain").body(Body::from("{}")).expect("a request")
+    };
+    let open = Bench::new();
+    assert_eq!(open.ask(ask(Some("http://evil.example"))).await.status, 404, "as in the original");
+    let cors = CorsOptions {
+        allow_origin: HeaderValue::from_static("https://ours.example"),
+        ..CorsOptions::default()
+    };
+    let bench = Bench::with(ControlOptions { cors, ..options() }, None);
+    for (origin, status) in [
+        (None, 404),
+        (Some("https://ours.example"), 404),
+        (Some("http://127.0.0.1:8081"), 404),
+        (Some("http://127.0.0.1:9000"), 403),
+        (Some("http://evil.example"), 403),
+        (Some("null"), 403),
+    ] {
+        assert_eq!(bench.ask(ask(origin)).await.status, status, "{origin:?}");
+    }
+    let refused = bench.ask(ask(Some("http://evil.example"))).await;
+    assert_problem(&refused, 403);
+    assert_eq!(refused.headers["access-control-allow-origin"], "https://ours.example");
 }
 
 #[tokio::test]
@@ -129,6 +162,7 @@ async fn each_wrong_field_is_named() {
         ("callId", json!({})),
         ("callee", json!("")),
         ("callee", json!("88 01")),
+        ("callee", json!("sip:bob:hunter2@pbx.example")),
         ("callee", json!("sip:8801@pbx\r\nX: y")),
         ("sipLogin", json!("")),
         ("sipLogin", json!("<caster>")),
@@ -172,9 +206,41 @@ async fn no_problem_repeats_a_secret() {
     let bench = Bench::new();
     let mut wrong = order("a");
     wrong["sipPassword"] = json!("hunter2\n");
+    assert!(!bench.post("call/startup", wrong.clone()).await.body.contains("hunter2"));
+    wrong["callee"] = json!("bob:hunter2@pbx.example");
     assert!(!bench.post("call/startup", wrong).await.body.contains("hunter2"));
     let broken = r#"{"callId":"a","sipPassword":"hunter2" "x"}"#;
     assert!(!bench.raw("call/startup", broken).await.body.contains("hunter2"));
+}
+
+#[tokio::test]
+async fn no_answer_gives_the_credentials_of_an_rtmp_url_back() {
+    let mut bench = Bench::new();
+    let mut secretive = order("a");
+    secretive["rtmpUrl"] = json!("rtmp://bob:hunter2@127.0.0.1:1936/live");
+    bench.place(secretive.clone()).await.answer().await;
+    bench.call_with_status("a", "ESTABLISHED").await;
+    let url = "rtmp://bob:hunter2@127.0.0.1/more";
+    let pushed = bench.post("push/startup", json!({"streamName": "a", "rtmpUrl": url})).await;
+    assert_eq!(pushed.json()["rtmpUrl"], "rtmp://127.0.0.1/more");
+    // Found by the URL as it was ordered and as it is shown.
+    for (path, url, shown) in [
+        ("call/find", "rtmp://bob:hunter2@127.0.0.1:1936/live", "rtmp://127.0.0.1:1936/live"),
+        ("call/find", "rtmp://127.0.0.1:1936/live", "rtmp://127.0.0.1:1936/live"),
+        ("push/find", url, "rtmp://127.0.0.1/more"),
+        ("push/find", "rtmp://127.0.0.1/more", "rtmp://127.0.0.1/more"),
+    ] {
+        assert_eq!(bench.post(path, json!({"rtmpUrl": url})).await.json()[0]["rtmpUrl"], shown);
+    }
+    secretive["callId"] = json!("b");
+    let mut answers = vec![pushed, bench.post("call/startup", secretive).await];
+    answers.push(bench.post("push/startup", json!({"streamName": "a", "rtmpUrl": url})).await);
+    for path in ["/statistics", "/?action=stat", "/rest-api/call/find_all", "/rest-api/push/find_all"] {
+        answers.push(bench.get(path).await);
+    }
+    for answer in answers {
+        assert!(!answer.body.contains("hunter2") && !answer.body.contains("bob"), "{}", answer.body);
+    }
 }
 
 #[tokio::test]

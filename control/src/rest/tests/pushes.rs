@@ -116,6 +116,18 @@ async fn mute_unmute_and_terminate_by_media_session_id() {
 }
 
 #[tokio::test]
+async fn a_call_that_ends_takes_no_push() {
+    let mut bench = Bench::new();
+    let call = bench.place(capture("a", "hall")).await;
+    call.answer().await;
+    bench.call_with_status("a", "ESTABLISHED").await;
+    assert_eq!(bench.post("call/terminate", json!({"callId": "a"})).await.status, 200);
+    // Whether it is over yet or only about to be.
+    let answer = bench.post("push/startup", push("hall", "rtmp://127.0.0.1/live")).await;
+    assert_eq!((answer.status, &answer.json()["field"]), (404, &json!("streamName")));
+}
+
+#[tokio::test]
 async fn the_picture_size_is_shown_once_known() {
     let mut bench = Bench::new();
     bench.place(capture("a", "hall")).await.answer().await;
