@@ -60,7 +60,19 @@ impl Course {
         let course = tokio::spawn(self.run());
         tokio::spawn(async move {
             let shared = &broadcasts.shared;
-            let end = course.await.unwrap_or_else(|_| failed(0, "internal error in the course of the call"));
+            let end = match course.await {
+                Ok(end) => end,
+                Err(_) => {
+                    // What the shard holds would be held for ever.
+                    let shard = shared.registry().get_mut(id).map(|b| b.shard);
+                    if let Some(shard) = shard {
+                        shared
+                            .send_patiently(&shared.shards[shard], || Command::Close { broadcast: id })
+                            .await;
+                    }
+                    failed(0, "internal error in the course of the call")
+                }
+            };
             let counter = match end.status {
                 CallStatus::Finish => &shared.counters.finished,
                 CallStatus::Busy => &shared.counters.busy,
@@ -169,7 +181,12 @@ impl Course {
                 self.open_sent = false;
                 Err(failed(0, refusal.to_string()))
             }
-            Ok(Err(_)) | Err(_) => Err(failed(0, "the shard did not open the media ports in time")),
+            Ok(Err(_)) | Err(_) => {
+                let shard = self.shard();
+                tracing::error!(broadcast = %self.id, shard, "the shard does not answer");
+                shared.registry().note_silent(shard, true);
+                Err(failed(0, "the shard did not open the media ports in time"))
+            }
         }
     }
 
@@ -282,6 +299,7 @@ impl Course {
 
     /// Has the shard unpublish and close what it holds.
     async fn close(&mut self) {
+        self.note(|b| b.closing = true);
         if !self.open_sent {
             return;
         }
@@ -312,10 +330,14 @@ fn by_order(sip_status: u16) -> CallEnd {
     CallEnd { status: CallStatus::Finish, sip_status, reason: String::new() }
 }
 
-/// A session description without its SRTP keys (RFC 4568 §4), at most [`SDP_SHOWN_MAX`] bytes.
+/// A session description without keys and passwords, at most [`SDP_SHOWN_MAX`] bytes.
 fn without_keys(sdp: &str) -> String {
     let mut shown = String::with_capacity(sdp.len().min(SDP_SHOWN_MAX));
-    for line in sdp.lines().filter(|line| !line.trim_start().to_ascii_lowercase().starts_with("a=crypto:")) {
+    let is_secret = |line: &str| {
+        let line = line.trim_start().to_ascii_lowercase();
+        SECRET_LINES.iter().any(|secret| line.starts_with(secret))
+    };
+    for line in sdp.lines().filter(|line| !is_secret(line)) {
         if shown.len() + line.len() + 2 > SDP_SHOWN_MAX {
             break;
         }
@@ -343,6 +365,9 @@ const MAILBOX_TRIES: usize = 200;
 /// Pause between two tries.
 const MAILBOX_RETRY: Duration = Duration::from_millis(5);
 
+/// SRTP keys (RFC 4568 §4, RFC 4567 §3, RFC 4566 §5.12) and the password of ICE (RFC 8839 §5.4).
+const SECRET_LINES: [&str; 4] = ["a=crypto:", "a=key-mgmt:", "k=", "a=ice-pwd:"];
+
 /// Bytes of a session description that are kept to show.
 const SDP_SHOWN_MAX: usize = 16 * 1024;
 
@@ -352,7 +377,8 @@ mod tests {
 
     #[test]
     fn a_shown_description_holds_no_keys_and_has_a_bound() {
-        let sdp = "v=0\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:secret\r\nm=audio 4000 RTP/SAVP 0\r\n";
+        let sdp = "v=0\r\nk=clear:secret\r\na=ice-pwd:secret\r\nA=KEY-MGMT:mikey secret\r\n\
+            a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:secret\r\nm=audio 4000 RTP/SAVP 0\r\n";
         assert_eq!(without_keys(sdp), "v=0\r\nm=audio 4000 RTP/SAVP 0\r\n");
         assert!(without_keys(&"a=x\n".repeat(10_000)).len() <= SDP_SHOWN_MAX);
     }

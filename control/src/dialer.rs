@@ -33,8 +33,8 @@ pub trait CallLine: Send + Sync {
     /// BYE, or CANCEL before the answer; `Ended` follows.
     fn hang_up(&self);
 
-    /// Sends digits by SIP INFO, after those already waiting.
-    fn send_dtmf_info(&self, steps: Vec<DtmfStep>);
+    /// Sends digits by SIP INFO, after those already waiting. `false`: they do not fit the queue, none is sent.
+    fn send_dtmf_info(&self, steps: Vec<DtmfStep>) -> bool;
 
     /// Asks for an IDR picture by SIP INFO (RFC 5168).
     fn request_keyframe(&self);
@@ -68,8 +68,8 @@ impl CallLine for CallControl {
         CallControl::hang_up(self);
     }
 
-    fn send_dtmf_info(&self, steps: Vec<DtmfStep>) {
-        CallControl::send_dtmf_info(self, steps);
+    fn send_dtmf_info(&self, steps: Vec<DtmfStep>) -> bool {
+        CallControl::send_dtmf_info(self, steps)
     }
 
     fn request_keyframe(&self) {

@@ -175,7 +175,7 @@ async fn dtmf_goes_out_one_info_after_another_with_its_pauses() {
     let pause = dtmf::DtmfStep::Pause(Duration::from_millis(400));
     let mut steps = dtmf::parse("5#").expect("digits");
     steps.insert(1, pause);
-    call.handle.control.send_dtmf_info(steps);
+    assert!(call.handle.control.send_dtmf_info(steps));
     let first = peer.expect("INFO").await;
     assert_eq!(first.header("Content-Type"), "application/dtmf-relay");
     assert!(first.body.starts_with("Signal=5\r\n"), "{}", first.body);

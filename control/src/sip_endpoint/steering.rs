@@ -22,15 +22,12 @@ impl CallControl {
         self.hang_up.cancel();
     }
 
-    /// Sends digits by INFO one after another, after those that wait. An order that does not fit the queue of
-    /// [`DTMF_QUEUE_MAX`] steps is dropped as a whole.
-    pub fn send_dtmf_info(&self, steps: Vec<DtmfStep>) {
-        match self.dtmf.try_reserve_many(steps.len()) {
-            Ok(permits) => permits.zip(steps).for_each(|(permit, step)| permit.send(step)),
-            Err(_) => {
-                tracing::warn!(steps = steps.len(), "DTMF order dropped: the call is over or its queue full")
-            }
-        }
+    /// Sends digits by INFO one after another, after those that wait. `false`: the call is over, or they do not fit
+    /// the queue of [`DTMF_QUEUE_MAX`] steps; then none is sent.
+    pub fn send_dtmf_info(&self, steps: Vec<DtmfStep>) -> bool {
+        let Ok(permits) = self.dtmf.try_reserve_many(steps.len()) else { return false };
+        permits.zip(steps).for_each(|(permit, step)| permit.send(step));
+        true
     }
 
     /// Asks the peer for an IDR picture by INFO `picture_fast_update` (RFC 5168). Requests that come while one is on
