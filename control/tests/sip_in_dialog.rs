@@ -4,8 +4,9 @@ mod peer;
 
 use std::time::Duration;
 
-use peer::{Caller, Peer, answer, answer_at, endpoint};
+use peer::{Caller, Peer, answer, answer_at, endpoint, options};
 use sipcast_contract::dtmf;
+use sipcast_control::sip_endpoint::{SipEndpoint, SipOptions};
 use sipcast_sip::{CallEvent, CallStatus};
 
 #[tokio::test]
@@ -232,4 +233,21 @@ async fn an_interval_that_is_too_small_is_raised() {
     peer.reply(&invite, "422 Session Interval Too Small", &["Min-SE: 3600"], "").await;
     let again = peer.expect("INVITE").await;
     assert_eq!((again.header("Session-Expires"), again.header("Min-SE")), ("3600", "3600"));
+}
+
+#[tokio::test]
+async fn a_peer_that_is_gone_ends_a_call_without_session_timer() {
+    let options = SipOptions { t1: Duration::from_millis(5), ..options() };
+    let endpoint = SipEndpoint::bind(options).await.expect("a free port");
+    let mut peer = Peer::udp().await;
+    let mut call = Caller::new(endpoint.call(peer.order()));
+    peer.establish(&mut call, &[]).await;
+    // Any answer shows that the peer is there.
+    let probe = peer.expect("OPTIONS").await;
+    peer.reply(&probe, "501 Not Implemented", &[], "").await;
+    let probe = peer.expect("OPTIONS").await;
+    assert!(probe.header("To").contains(";tag="));
+    drop(peer);
+    let end = call.end().await;
+    assert_eq!((end.status, end.sip_status), (CallStatus::Failed, 408));
 }

@@ -78,6 +78,8 @@ pub(super) async fn run(parts: CallParts) -> Outcome {
         pracked: HashMap::new(),
         refresh: None,
         info: None,
+        probe: None,
+        probe_at: now,
         dtmf_after: now,
         keyframe_after: now,
         acknowledgements: JoinSet::new(),
@@ -140,6 +142,10 @@ struct Driver {
     dtmf_after: Instant,
     /// Not before this may a picture be asked for again.
     keyframe_after: Instant,
+    /// The OPTIONS under way that asks whether the peer is still there.
+    probe: Option<Sent>,
+    /// When the next one is due.
+    probe_at: Instant,
     /// 2xx of ours whose ACK is awaited.
     acknowledgements: JoinSet<Acknowledged>,
     /// The peer's request that is being decided on.
@@ -217,6 +223,8 @@ impl Driver {
     async fn turn(&mut self) {
         let steering = &mut self.parts.steering;
         let timeout = self.decisions.next_timeout().map(|at| self.parts.shared.instant(at));
+        // A session that does not expire (RFC 4028 §7.2) would outlive a peer that is gone.
+        let may_probe = self.decisions.is_established() && timeout.is_none() && self.probe.is_none();
         let may_inform = self.decisions.is_established() && self.info.is_none();
         tokio::select! {
             biased;
@@ -227,11 +235,15 @@ impl Driver {
             response = next_of_invite(&mut self.invite) => self.handle_invite_response(response),
             response = next_of(&mut self.refresh) => self.handle_refresh_response(response),
             response = next_of(&mut self.info) => self.handle_info_response(response).await,
+            response = next_of(&mut self.probe) => self.handle_probe_response(response),
             Some(result) = self.acknowledgements.join_next() => match result {
                 Ok(Acknowledged::Ack(body)) => self.decisions.handle_ack(&body),
                 // RFC 3261 §14.2: as for a first INVITE, the session ends.
                 _ => self.decisions.handle_failure(408, "the peer did not acknowledge our answer"),
             },
+            () = tokio::time::sleep_until(self.probe_at), if may_probe => {
+                self.probe = Some(self.send(Method::Options, Vec::new(), None).await);
+            }
             () = wait_for(timeout) => self.decisions.handle_timeout(self.parts.shared.now()),
             step = next_step(&mut steering.dtmf, self.dtmf_after), if may_inform => self.handle_dtmf(step).await,
             () = picture_wanted(&steering.keyframe, self.keyframe_after), if may_inform => {
@@ -284,6 +296,7 @@ impl Driver {
             200..300 if invite.answered => self.fork = Some(response.clone()),
             200..300 => {
                 invite.answered = true;
+                self.probe_at = Instant::now() + self.parts.shared.options.t1 * PROBE_T1;
                 self.dialog.establish(&response);
             }
             _ => {}
@@ -407,6 +420,17 @@ impl Driver {
         }
     }
 
+    /// Whatever a peer says to an OPTIONS, it is there; but for the two answers of RFC 3261 §12.2.1.2.
+    fn handle_probe_response(&mut self, response: Option<Response>) {
+        match response.as_ref().map_or(408, |response| response.status_code.code()) {
+            ..200 => return,
+            status @ (408 | 481) => self.decisions.handle_failure(status, "the peer is gone"),
+            _ => {}
+        }
+        self.probe = None;
+        self.probe_at = Instant::now() + self.parts.shared.options.t1 * PROBE_T1;
+    }
+
     async fn send(&mut self, method: Method, extra: Vec<Header>, body: Option<Body>) -> Sent {
         let network = &self.parts.shared.network;
         self.flow = network.flow_within(&self.dialog.next_hop(), &self.flow).await;
@@ -471,6 +495,8 @@ async fn picture_wanted(wanted: &tokio::sync::Notify, after: Instant) {
     wanted.notified().await;
 }
 
+/// Pause between two questions whether the peer is there, in units of T1: five minutes.
+const PROBE_T1: u32 = 600;
 /// How long a digit sounds, and the silence after it.
 const DIGIT_DURATION: Duration = Duration::from_millis(160);
 const DIGIT_GAP: Duration = Duration::from_millis(100);

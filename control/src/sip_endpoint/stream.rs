@@ -180,10 +180,11 @@ impl Entrance {
             Screening::Answer(answer) => return Ok(Some(answer)),
             Screening::Drop => return Err(NoSip),
         }
-        let parsed = SipMessage::try_from(message)
-            .map_err(rsipstack::Error::from)
-            .and_then(|parsed| SipConnection::update_msg_received(parsed, self.from, StackTransport::Tcp));
-        let Ok(parsed) = parsed else {
+        let parsed = SipMessage::try_from(message).ok();
+        let parsed = parsed.and_then(|parsed| {
+            SipConnection::update_msg_received(parsed, self.from, StackTransport::Tcp).ok()
+        });
+        let Some(parsed) = parsed else {
             return Ok(refusal(message, self.from, "400 Bad Request", user_agent));
         };
         if let Some(admitted) = admission.admit(parsed, &self.remote) {

@@ -345,8 +345,11 @@ pub(super) fn sip_addr(transport: StackTransport, address: SocketAddr) -> SipAdd
 /// while: a name service that is slow, or a name chosen to be, must not stall other calls.
 struct SystemResolver {
     ours: IpAddr,
-    known: Mutex<HashMap<(String, u16), (Instant, Option<SocketAddr>)>>,
+    known: Mutex<HashMap<(String, u16), LookedUp>>,
 }
+
+/// When a name was looked up, and its address if it had one.
+type LookedUp = (Instant, Option<SocketAddr>);
 
 impl SystemResolver {
     fn new(ours: IpAddr) -> Self {
