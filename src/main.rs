@@ -109,8 +109,30 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("sipcast: {error:#}");
+            eprintln!("sipcast: {}", told_once(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The error and its causes, leaving out a cause that the text before it names already.
+fn told_once(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |told, cause| match cause.to_string() {
+        cause if told.contains(&cause) => told,
+        cause if told.is_empty() => cause,
+        cause => format!("{told}: {cause}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::told_once;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = anyhow!("in use").context("port 1: in use").context("choose another");
+        assert_eq!(told_once(&error), "choose another: port 1: in use");
     }
 }

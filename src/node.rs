@@ -57,6 +57,9 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let mut signals = Signals::listen()?;
         let node = Node::start(&config, None).await?;
+        if !node.rest_address.ip().is_loopback() {
+            tracing::warn!(rest = %node.rest_address, "the REST API has no authentication: keep it behind a proxy that has");
+        }
         tracing::info!(rest = %node.rest_address, sip = %config.sip.listen, "sipcast is running");
         signals.first().await;
         signals.exit_on_the_next();
