@@ -92,6 +92,11 @@ impl Position {
         self.follow_drift(position - heard, arrival);
         self.lag = (heard - position).max(0);
         let end = self.end as i64;
+        if position - heard > deviation_max {
+            // More sound than time, for longer than jitter explains: what is too much is not kept, or the sound
+            // would run away from the picture, and cost as much to encode as a peer cares to send.
+            return Place { silence: 0, late: len };
+        }
         Place {
             silence: u64::try_from(position - end).unwrap_or(0),
             late: usize::try_from(end - position).unwrap_or(0).min(len),
@@ -212,6 +217,21 @@ mod tests {
         let mut position = position();
         assert_eq!(lay(&mut position, i64::from(u32::MAX) - 3, 100), Place { silence: 800, late: 0 });
         assert_eq!(lay(&mut position, i64::from(u32::MAX) - 3 + 160, 120), Place { silence: 0, late: 0 });
+    }
+
+    #[test]
+    fn a_peer_that_sends_more_sound_than_time_loses_what_is_too_much() {
+        let mut position = position();
+        for n in 0..5_000 {
+            lay(&mut position, n * 160, n as u64 * 2);
+            let heard = n as u64 * 16;
+            assert!(position.end <= heard + 8_000 + PACKET as u64, "packet {n}");
+        }
+        // 10 s were heard. Back at its pace it is taken again.
+        let late: Vec<usize> =
+            (0..100).map(|n| lay(&mut position, 800_000 + n * 160, 10_000 + n as u64 * 20).late).collect();
+        let lost: usize = late.iter().sum();
+        assert!(lost <= 2 * PACKET, "steps against drift only: {late:?}");
     }
 
     #[test]
