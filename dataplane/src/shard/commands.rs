@@ -80,6 +80,11 @@ impl Shard {
     }
 
     fn open(&mut self, id: BroadcastId, wanted: MediaWanted, bind: IpAddr, options: &MediaOptions) {
+        if self.by_id.contains_key(&id) {
+            // Its first order was answered; a second one under the same name could never be closed.
+            tracing::error!(broadcast = %id, "ordered twice");
+            return;
+        }
         let opened = if self.stopping {
             Err(Refusal::Stopping)
         } else if self.broadcasts.len() >= self.broadcasts_max {

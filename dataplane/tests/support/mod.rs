@@ -82,13 +82,17 @@ impl Node {
         }
     }
 
-    pub fn try_open(&mut self, id: u64) -> Result<(u16, u16), Refusal> {
+    pub fn order(&self, id: u64) {
         self.send(Command::Open {
             broadcast: BroadcastId(id),
             wanted: MediaWanted { audio: true, video: true },
             bind: LOCALHOST,
             options: Box::new(MediaOptions::default()),
         });
+    }
+
+    pub fn try_open(&mut self, id: u64) -> Result<(u16, u16), Refusal> {
+        self.order(id);
         self.wait("opened or refused", |report| match report {
             Report::Opened { broadcast, audio_port, video_port } if broadcast.0 == id => {
                 Some(Ok((audio_port.expect("wanted"), video_port.expect("wanted"))))
