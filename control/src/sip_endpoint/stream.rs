@@ -38,8 +38,8 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    /// Serves a connected socket. It is closed when no byte has come for `idle_max`.
-    pub async fn adopt(self: &Arc<Self>, stream: TcpStream, idle_max: Duration) -> io::Result<SipConnection> {
+    /// Serves a connected socket within `limits`.
+    pub async fn adopt(self: &Arc<Self>, stream: TcpStream, limits: Limits) -> io::Result<SipConnection> {
         tune(&stream)?;
         let from = stream.peer_addr()?;
         let remote = sip_addr(StackTransport::Tcp, from);
@@ -59,26 +59,44 @@ impl Streams {
             let _ends_with_this_task = (token.clone().drop_guard(), alive);
             tokio::select! {
                 () = token.cancelled() => {}
-                () = serve(entrance, stream, answers, idle_max) => {}
+                () = serve(entrance, stream, answers, limits) => {}
             }
         });
         Ok(connection)
     }
 }
 
+/// What a connection may cost.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// Without a byte for this long it is closed.
+    pub idle_max: Duration,
+    /// Messages that wait while the peer reads nothing; with more it is closed.
+    pub waiting_max: usize,
+}
+
+impl Limits {
+    /// Connections of ours carry our calls. A dialog may be silent between two session refreshes, and dead peers are
+    /// found by TCP keep-alive; each of a thousand calls may send an INVITE at once.
+    pub const DIALLED: Self = Self { idle_max: Duration::from_secs(4 * 3600), waiting_max: 8192 };
+    /// A peer that called us calls again when it has something to say; strangers must not fill memory, nor the number
+    /// of connections.
+    pub const ACCEPTED: Self = Self { idle_max: Duration::from_secs(300), waiting_max: 64 };
+}
+
 async fn serve(
     entrance: Entrance,
     stream: TcpStream,
     answers: mpsc::UnboundedReceiver<TransportEvent>,
-    idle_max: Duration,
+    limits: Limits,
 ) {
     let (reader, writer) = stream.into_split();
     let (own, own_answers) = mpsc::channel(OWN_ANSWERS_WAITING_MAX);
-    let writing = write_out(writer, answers, own_answers);
+    let writing = write_out(writer, answers, own_answers, limits.waiting_max);
     tokio::pin!(writing);
     tokio::select! {
         () = &mut writing => {}
-        () = read_in(entrance, reader, own, idle_max) => {
+        () = read_in(entrance, reader, own, limits.idle_max) => {
             // A refusal may be on its way.
             let _ = timeout(FLUSH_MAX, writing).await;
         }
@@ -135,30 +153,32 @@ async fn write_out(
     mut writer: OwnedWriteHalf,
     mut answers: mpsc::UnboundedReceiver<TransportEvent>,
     mut own: mpsc::Receiver<Vec<u8>>,
+    waiting_max: usize,
 ) {
     let mut unsent: Vec<u8> = Vec::new();
     let mut reading = true;
-    while reading || !unsent.is_empty() {
+    while reading || !unsent.is_empty() || !answers.is_empty() {
         tokio::select! {
-            // First, so that the stack's channel, which has no bound, never holds more than one turn brings.
             biased;
-            event = answers.recv() => match event {
-                // To the stack we are the far end of a channel, so what it sends is incoming for us.
-                Some(TransportEvent::Incoming(message, ..)) => unsent.extend_from_slice(&message.to_bytes()),
-                Some(_) => {}
-                None => return,
-            },
             written = writer.write(&unsent), if !unsent.is_empty() => match written {
                 Ok(length @ 1..) => drop(unsent.drain(..length)),
                 _ => return,
+            },
+            // The stack's channel has no bound. A peer that takes something is waited for, however many calls share
+            // its connection; one that takes nothing is not.
+            () = tokio::time::sleep(STALL), if !unsent.is_empty() => if answers.len() > waiting_max {
+                return;
+            },
+            event = answers.recv(), if unsent.is_empty() => match event {
+                // To the stack we are the far end of a channel, so what it sends is incoming for us.
+                Some(TransportEvent::Incoming(message, ..)) => unsent = message.to_bytes(),
+                Some(_) => {}
+                None => return,
             },
             answer = own.recv(), if reading && unsent.is_empty() => match answer {
                 Some(answer) => unsent = answer,
                 None => reading = false,
             },
-        }
-        if unsent.len() > UNSENT_MAX {
-            return;
         }
     }
 }
@@ -224,8 +244,8 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
 const READ_MAX: usize = 8 * 1024;
 /// Answers that the stack does not give, waiting to be written; then nothing more is read.
 const OWN_ANSWERS_WAITING_MAX: usize = 4;
-/// Bytes that wait for a peer that does not read; then it is cut off.
-const UNSENT_MAX: usize = 256 * 1024;
+/// Without a byte taken for this long a peer does not read.
+const STALL: Duration = Duration::from_millis(100);
 /// How long the last answer may take to leave.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
 /// How long a message may take from its first byte to its last (64*T1).
@@ -240,6 +260,50 @@ mod tests {
 
     use super::*;
     use tokio::net::TcpListener;
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let near = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connects");
+        (near, listener.accept().await.expect("accepts").0)
+    }
+
+    async fn queued(count: usize) -> (mpsc::UnboundedReceiver<TransportEvent>, usize) {
+        let remote = sip_addr(StackTransport::Tcp, "127.0.0.1:9".parse().expect("an address"));
+        let text = format!("OPTIONS sip:a@b SIP/2.0\r\nX: {}\r\nContent-Length: 0\r\n\r\n", "a".repeat(1000));
+        let (to_peer, answers) = mpsc::unbounded_channel();
+        let incoming = mpsc::unbounded_channel().1;
+        let connection = ChannelConnection::create_connection(incoming, to_peer, remote, None).await;
+        let connection = connection.expect("a channel");
+        let message = SipMessage::try_from(text.as_str()).expect("a message");
+        for _ in 0..count {
+            connection.send(message.clone()).await.expect("no bound");
+        }
+        (answers, count * message.to_bytes().len())
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_reads_gets_any_number_of_messages() {
+        let (near, mut far) = pair().await;
+        let (answers, length) = queued(20_000).await;
+        let (_reading, own) = mpsc::channel(1);
+        let writing = write_out(near.into_split().1, answers, own, 64);
+        let reading = async {
+            let mut all = Vec::new();
+            far.read_to_end(&mut all).await.expect("reads");
+            all.len()
+        };
+        let ((), read) = tokio::join!(writing, reading);
+        assert_eq!(read, length);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_read_is_given_up() {
+        let (near, _far) = pair().await;
+        let (answers, _) = queued(20_000).await;
+        let (_reading, own) = mpsc::channel(1);
+        let writing = write_out(near.into_split().1, answers, own, 64);
+        timeout(Duration::from_secs(10), writing).await.expect("ends");
+    }
 
     #[tokio::test]
     async fn streams_do_not_wait_for_acknowledgements() {

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::SipOptions;
 use super::admission::{Admission, Inspector, Screening, TokenBucket, screen};
-use super::stream::Streams;
+use super::stream::{Limits, Streams};
 
 /// Default SIP port (RFC 3261 §19.1.2).
 pub(super) const SIP_PORT: u16 = 5060;
@@ -264,7 +264,7 @@ impl Network {
         let stream = tokio::time::timeout(CONNECT_MAX, TcpStream::connect(remote))
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        let connection = self.streams.adopt(stream, DIALLED_IDLE_MAX).await?;
+        let connection = self.streams.adopt(stream, Limits::DIALLED).await?;
         let mut dialled = self.dialled.lock().unwrap_or_else(PoisonError::into_inner);
         dialled.insert(remote, connection.clone());
         Ok(connection)
@@ -281,7 +281,7 @@ async fn accept(listener: TcpListener, streams: Arc<Streams>) {
             // Beyond the bound a connection is closed at once.
             Ok(_) if streams.stack.transport_layer.connections_count() >= CONNECTIONS_MAX => {}
             Ok((stream, _)) => {
-                if let Err(error) = streams.adopt(stream, ACCEPTED_IDLE_MAX).await {
+                if let Err(error) = streams.adopt(stream, Limits::ACCEPTED).await {
                     tracing::debug!(%error, "SIP connection refused");
                 }
             }
@@ -445,10 +445,6 @@ const CONNECTIONS_MAX: usize = 2048;
 /// Stateless 501 and 505 answers; beyond it such datagrams are dropped.
 const STATELESS_ANSWERS_PER_S: f64 = 20.0;
 const BIND_ATTEMPTS: u32 = 16;
-/// A dialog may be silent between two session refreshes; dead peers are found by TCP keep-alive instead.
-const DIALLED_IDLE_MAX: Duration = Duration::from_secs(4 * 3600);
-/// A peer that called us calls again when it has something to say; strangers must not fill [`CONNECTIONS_MAX`].
-const ACCEPTED_IDLE_MAX: Duration = Duration::from_secs(300);
 /// How long a looked-up name is taken as it is.
 const NAME_KEPT: Duration = Duration::from_secs(60);
 /// How long a name without address is not asked for again.
