@@ -82,6 +82,7 @@ impl Node {
     /// # Errors
     /// As [`serve`].
     pub async fn start(config: &Config, page: Option<PageDefaults>) -> anyhow::Result<Self> {
+        raise_descriptor_limit(config);
         let rest = TcpListener::bind(config.rest.listen).await.with_context(|| {
             format!(
                 "{}: choose another with --rest-listen ADDRESS:PORT: the REST API cannot listen there",
@@ -191,6 +192,26 @@ fn close_when_dead(socket: &mut TcpStream) {
         .and_then(|()| socket.set_tcp_nodelay(true));
     if let Err(error) = set {
         tracing::debug!(%error, "an HTTP connection keeps the system's time limits");
+    }
+}
+
+/// Descriptors of one call: RTP and RTCP of audio and video, and one RTMP connection.
+const DESCRIPTORS_PER_CALL: u64 = 5;
+
+/// Descriptors of everything else: rings, listeners, REST clients, players.
+const DESCRIPTORS_BESIDES: u64 = 512;
+
+/// Raises the soft limit of open files to the hard one: the usual soft limit, 1024, carries some 100 calls.
+fn raise_descriptor_limit(config: &Config) {
+    let wanted = config.rest.broadcasts_max as u64 * DESCRIPTORS_PER_CALL + DESCRIPTORS_BESIDES;
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) if limit < wanted => tracing::warn!(
+            limit,
+            wanted,
+            "the limit of open files is below what rest.broadcasts_max needs: raise it (ulimit -Hn, LimitNOFILE=)"
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
     }
 }
 
