@@ -1,0 +1,225 @@
+//! Tests of `call`.
+
+use super::*;
+use crate::order::{Account, LocalMedia, Transport};
+use sipcast_contract::Secret;
+
+const ANSWER: &str = "v=0\r\nc=IN IP4 198.51.100.7\r\nm=audio 5000 RTP/AVP 0\r\n\
+    m=video 5002 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=sendonly\r\n";
+const TO: (&str, &str) = ("t", "<sip:8801@x>;tag=one");
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_millis(seconds * 1000)
+}
+
+fn call() -> Call {
+    let account = Account {
+        login: "1000".into(),
+        authentication_name: "1000".into(),
+        password: Secret::new("pw".into()),
+        domain: "pbx".into(),
+        port: 5060,
+        outbound_proxy: None,
+        transport: Transport::Udp,
+        register: false,
+        visible_name: None,
+    };
+    let media =
+        LocalMedia { address: "192.0.2.1".parse().unwrap(), audio_port: Some(4000), video_port: Some(4002) };
+    Call::new(&CallOrder { account, callee: "8801".into(), media }, CallOptions::default()).unwrap()
+}
+
+fn started() -> Call {
+    let mut call = call();
+    call.start(at(0));
+    drain(&mut call);
+    call
+}
+
+/// The actions in short, one word each.
+fn drain(call: &mut Call) -> Vec<String> {
+    std::iter::from_fn(|| call.poll_action())
+        .map(|action| match action {
+            Action::SendInvite { addresses, headers, .. } => {
+                let names: Vec<_> = headers.iter().map(|(name, _)| *name).collect();
+                let signed = names.iter().any(|name| name.ends_with("Authorization"));
+                format!("invite {}{}", addresses.request_uri, if signed { " signed" } else { "" })
+            }
+            Action::Cancel => "cancel".into(),
+            Action::Bye { .. } => "bye".into(),
+            Action::ByeFork { to_tag } => format!("fork {to_tag}"),
+            Action::SendRefresh { method, .. } => format!("refresh {}", method.as_str()),
+            Action::Answer { status, body, .. } => {
+                format!("answer {status}{}", if body.is_some() { " sdp" } else { "" })
+            }
+            Action::Event(CallEvent::Progress { status, .. }) => status.to_string(),
+            Action::Event(CallEvent::Media { .. }) => "media".into(),
+            Action::Event(CallEvent::Established) => "established".into(),
+            Action::Event(CallEvent::Hold(held)) => format!("hold {held}"),
+            Action::Event(CallEvent::Ended(end)) => format!("ended {} {}", end.status, end.sip_status),
+        })
+        .collect()
+}
+
+fn respond(call: &mut Call, status: u16, headers: &[(&str, &str)], body: &str) -> Vec<String> {
+    call.handle_response(&Response { status, phrase: "", headers, body: body.as_bytes() }, at(1));
+    drain(call)
+}
+
+fn request(call: &mut Call, method: &str, headers: &[(&str, &str)], body: &str) -> Vec<String> {
+    call.handle_request(&PeerRequest { id: 1, method, headers, body: body.as_bytes() }, at(2));
+    drain(call)
+}
+
+fn established(headers: &[(&str, &str)]) -> Call {
+    let mut call = started();
+    let headers: Vec<_> = headers.iter().copied().chain([TO]).collect();
+    assert_eq!(respond(&mut call, 200, &headers, ANSWER), ["media", "ESTABLISHED", "established"]);
+    call
+}
+
+#[test]
+fn rings_with_early_media_and_ends_by_order() {
+    let mut call = call();
+    call.start(at(0));
+    assert_eq!(drain(&mut call), ["TRYING", "invite sip:8801@pbx"]);
+    assert_eq!(respond(&mut call, 100, &[], ""), [""; 0]);
+    assert_eq!(respond(&mut call, 180, &[], ""), ["RING"]);
+    assert_eq!(respond(&mut call, 183, &[], ANSWER), ["media", "RING_MEDIA"]);
+    assert_eq!(respond(&mut call, 180, &[], ""), [""; 0]);
+    assert_eq!(respond(&mut call, 200, &[TO], ANSWER), ["ESTABLISHED", "established"]);
+    assert_eq!(respond(&mut call, 200, &[TO], ANSWER), [""; 0]);
+    assert_eq!(respond(&mut call, 200, &[("To", "<sip:x>;tag=two")], ANSWER), ["fork two"]);
+    call.handle_hangup(at(9));
+    assert_eq!(drain(&mut call), ["bye", "ended FINISH 200"]);
+    call.handle_hangup(at(9));
+    assert_eq!(request(&mut call, "INVITE", &[], ANSWER), ["answer 481"]);
+}
+
+#[test]
+fn digest_redirect_and_interval_are_followed() {
+    let mut call = started();
+    let challenge = ("WWW-Authenticate", "Digest realm=\"r\", nonce=\"1\", algorithm=SHA-256");
+    assert_eq!(respond(&mut call, 401, &[challenge], ""), ["invite sip:8801@pbx signed"]);
+    assert_eq!(respond(&mut call, 422, &[("Min-SE", "3600")], ""), ["invite sip:8801@pbx signed"]);
+    assert_eq!(respond(&mut call, 302, &[("m", "<sip:b@else:5070>")], ""), ["invite sip:b@else:5070 signed"]);
+    assert_eq!(respond(&mut call, 302, &[("m", "<sip:b@else:5070>")], ""), ["ended FAILED 302"]);
+    let mut call = started();
+    respond(&mut call, 401, &[challenge], "");
+    assert_eq!(respond(&mut call, 401, &[challenge], ""), ["ended FAILED 401"]);
+    let mut call = started();
+    assert_eq!(respond(&mut call, 401, &[], ""), ["ended FAILED 401"]);
+    for (status, wanted) in [(486, "ended BUSY 486"), (600, "ended BUSY 600"), (603, "ended FAILED 603")] {
+        assert_eq!(respond(&mut started(), status, &[], ""), [wanted]);
+    }
+}
+
+#[test]
+fn endless_retries_end() {
+    let mut call = started();
+    for number in 0..100 {
+        let value = format!("Digest realm=\"{number}\", nonce=\"1\"");
+        respond(&mut call, 407, &[("Proxy-Authenticate", &value)], "");
+    }
+    assert!(call.is_ended());
+    assert_eq!(call.invites, INVITES_MAX);
+}
+
+#[test]
+fn cancel_and_its_races() {
+    let mut call = started();
+    call.handle_hangup(at(1));
+    assert_eq!(drain(&mut call), ["cancel"]);
+    assert_eq!(respond(&mut call, 487, &[], ""), ["ended FINISH 487"]);
+    let mut call = started();
+    call.handle_hangup(at(1));
+    drain(&mut call);
+    assert_eq!(respond(&mut call, 200, &[TO], ANSWER), ["bye", "ended FINISH 200"]);
+    let mut call = started();
+    assert_eq!(call.next_timeout(), Some(at(120)));
+    call.handle_timeout(at(120));
+    assert_eq!(drain(&mut call), ["cancel"]);
+    call.handle_timeout(at(152));
+    assert_eq!(drain(&mut call), ["ended FAILED 408"]);
+    assert_eq!(call.next_timeout(), None);
+}
+
+#[test]
+fn answers_without_usable_media_end_with_bye() {
+    for body in ["", "v=0\r\nm=audio 0 RTP/AVP 0\r\n", "garbage"] {
+        assert_eq!(respond(&mut started(), 200, &[TO], body), ["bye", "ended FAILED 488"], "{body}");
+    }
+}
+
+#[test]
+fn hold_resume_and_late_offer() {
+    let mut call = established(&[]);
+    let hold = ANSWER.replace("m=video", "a=sendonly\r\nm=video");
+    assert_eq!(request(&mut call, "INVITE", &[], &hold), ["answer 200 sdp", "media", "hold true"]);
+    assert_eq!(request(&mut call, "UPDATE", &[], ""), ["answer 200"]);
+    assert_eq!(request(&mut call, "INVITE", &[], ""), ["answer 200 sdp"]);
+    assert_eq!(request(&mut call, "INVITE", &[], ANSWER), ["answer 491"], "an offer of ours is open");
+    call.handle_ack(ANSWER.as_bytes());
+    assert_eq!(drain(&mut call), ["media", "hold false"]);
+    assert_eq!(request(&mut call, "UPDATE", &[], ANSWER), ["answer 200 sdp"]);
+    assert_eq!(request(&mut call, "INVITE", &[], "v=0\r\nm=audio 9 RTP/SAVP 0\r\n"), ["answer 488"]);
+    assert_eq!(request(&mut call, "INVITE", &[("c", "text/plain")], "x"), ["answer 415"]);
+    assert_eq!(request(&mut call, "OPTIONS", &[], ""), ["answer 200"]);
+    assert_eq!(request(&mut call, "REFER", &[], ""), ["answer 405"]);
+    assert_eq!(request(&mut call, "BYE", &[], ""), ["answer 200", "ended FINISH 200"]);
+}
+
+#[test]
+fn sessions_are_refreshed_or_ended() {
+    let mut call = established(&[("x", "100;refresher=uac"), ("Allow", "INVITE, UPDATE")]);
+    assert_eq!(call.next_timeout(), Some(at(51)));
+    call.handle_timeout(at(51));
+    assert_eq!(drain(&mut call), ["refresh UPDATE"]);
+    let refused = |status| Response { status, phrase: "", headers: &[], body: b"" };
+    call.handle_refresh_response(&refused(405), at(51));
+    assert_eq!(drain(&mut call), ["refresh INVITE"]);
+    assert_eq!(request(&mut call, "INVITE", &[], ANSWER), ["answer 491"], "glare");
+    call.handle_refresh_response(&refused(491), at(51));
+    let retry_at = call.next_timeout().unwrap();
+    let wait = retry_at.since(at(51));
+    assert!((Duration::from_millis(2_100)..=Duration::from_secs(4)).contains(&wait), "{wait:?}");
+    call.handle_timeout(retry_at);
+    assert_eq!(drain(&mut call), ["refresh INVITE"]);
+    let headers = [("Session-Expires", "100;refresher=uac")];
+    let accepted = Response { status: 200, phrase: "", headers: &headers, body: ANSWER.as_bytes() };
+    call.handle_refresh_response(&accepted, at(60));
+    assert_eq!(drain(&mut call), ["media"], "a refresh offers only what was agreed on, so less may come");
+    assert_eq!(call.next_timeout(), Some(at(110)));
+    call.handle_timeout(at(110));
+    drain(&mut call);
+    call.handle_refresh_response(&refused(481), at(110));
+    call.handle_timeout(at(110));
+    assert_eq!(drain(&mut call), ["bye", "ended FAILED 408"]);
+}
+
+#[test]
+fn too_small_interval_changes_nothing() {
+    let mut call = established(&[]);
+    let hold = ANSWER.replace("m=video", "a=sendonly\r\nm=video");
+    let headers = [("Session-Expires", "20"), ("Supported", "timer")];
+    assert_eq!(request(&mut call, "INVITE", &headers, &hold), ["answer 422"]);
+    assert!(!call.held && !call.negotiation.offer_pending());
+}
+
+#[test]
+fn mutated_answers_and_offers_never_panic() {
+    crate::mutation::for_each(ANSWER.as_bytes(), 1_000, |bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        let headers = [("Contact", &*text), ("To", &*text), ("Session-Expires", &*text), ("Allow", &*text)];
+        let mut call = started();
+        for status in [183, 302, 422, 200] {
+            call.handle_response(&Response { status, phrase: &text, headers: &headers, body: bytes }, at(1));
+        }
+        let mut call = established(&[]);
+        for method in ["INVITE", "UPDATE", "INFO"] {
+            call.handle_request(&PeerRequest { id: 1, method, headers: &headers, body: bytes }, at(2));
+        }
+        call.handle_ack(bytes);
+        call.handle_timeout(at(100_000));
+    });
+}
