@@ -172,7 +172,10 @@ impl Shard {
             until = until.min(self.clock.now() + OUTBOX_RETRY);
         }
         let wait = self.load.wait();
-        self.ring.wait(wait.want, wait.gather, Some(until - self.clock.precise()))
+        let now = self.clock.precise();
+        // What came while the last turn was served has waited for so long already.
+        let gather = wait.gather.saturating_sub(now - self.clock.now());
+        self.ring.wait(wait.want, gather, Some(until - now))
     }
 
     fn reap(&mut self) {
