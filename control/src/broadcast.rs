@@ -255,14 +255,18 @@ impl Broadcasts {
     /// [`DtmfError`]: nothing is sent.
     pub(crate) fn send_dtmf(&self, call_id: &str, order: DtmfOrder) -> Result<(), DtmfError> {
         let mut registry = self.shared.registry();
-        let broadcast = registry.live_call_mut(call_id).ok_or(DtmfError::NoSuchCall)?;
+        let broadcast = registry
+            .live_call_mut(call_id)
+            .filter(|b| !b.signals.terminate.is_cancelled())
+            .ok_or(DtmfError::NoSuchCall)?;
         // Digits keep their order: while earlier ones wait, later ones queue behind them.
         if broadcast.answered && broadcast.dtmf_waiting.is_empty() {
-            let refused = |order: DtmfOrder| match self.shared.goes_by_shard(broadcast, &order) {
+            let fits = broadcast.dtmf_in_shard + order.steps.len() <= limits::DTMF_QUEUE_MAX;
+            let by_shard = self.shared.goes_by_shard(broadcast, &order);
+            return self.shared.send_digits(broadcast, order).map_err(|_| match by_shard && fits {
                 true => DtmfError::Busy,
                 false => DtmfError::QueueFull,
-            };
-            return self.shared.send_digits(broadcast, order).map_err(refused);
+            });
         }
         if broadcast.dtmf_steps_waiting() + order.steps.len() > limits::DTMF_QUEUE_MAX {
             return Err(DtmfError::QueueFull);
@@ -343,10 +347,15 @@ impl Shared {
     }
 
     /// Sends digits of an answered call the way they were ordered. `Err` gives them back.
-    pub(crate) fn send_digits(&self, broadcast: &Broadcast, order: DtmfOrder) -> Result<(), DtmfOrder> {
+    pub(crate) fn send_digits(&self, broadcast: &mut Broadcast, order: DtmfOrder) -> Result<(), DtmfOrder> {
         if self.goes_by_shard(broadcast, &order) {
+            let in_shard = broadcast.dtmf_in_shard + order.steps.len();
             let command = Command::SendDtmf { broadcast: broadcast.id, steps: order.steps.clone() };
-            return self.shards[broadcast.shard].send(command).map_err(|_| order);
+            if in_shard > limits::DTMF_QUEUE_MAX || self.shards[broadcast.shard].send(command).is_err() {
+                return Err(order);
+            }
+            broadcast.dtmf_in_shard = in_shard;
+            return Ok(());
         }
         match &broadcast.line {
             Some(line) if !line.send_dtmf_info(order.steps.clone()) => Err(order),

@@ -1,5 +1,5 @@
 //! An RTMP URL as an order wrote it: kept to recognise it, shown without what must not be shown.
-//! Takes: the text. Gives: the text without user and password. Leaves out: what the URL means (`RtmpUrl`).
+//! Takes: the text. Gives: the text without user, password and keys. Leaves out: what the URL means (`RtmpUrl`).
 
 use sipcast_contract::Secret;
 
@@ -15,11 +15,22 @@ impl OrderedUrl {
     /// `text`, which is a valid RTMP URL.
     pub(crate) fn new(text: String) -> Self {
         let text = text.trim().to_owned();
-        let shown = without_credentials(&text);
+        let shown = without_secrets(&text);
         Self { text: Secret::new(text), shown }
     }
 
-    /// As it was ordered, but for user and password.
+    /// `text`, whose last path part is a stream name and so, often, a key.
+    pub(crate) fn with_stream(text: String) -> Self {
+        let mut url = Self::new(text);
+        let path = url.shown.find('?').unwrap_or(url.shown.len());
+        if let Some(slash) = url.shown[..path].rfind('/') {
+            url.shown.truncate(slash + 1);
+            url.shown.push_str(MASK);
+        }
+        url
+    }
+
+    /// As it was ordered, but for user, password and query.
     pub(crate) fn shown(&self) -> &str {
         &self.shown
     }
@@ -31,21 +42,34 @@ impl OrderedUrl {
     }
 }
 
-fn without_credentials(text: &str) -> String {
+fn without_secrets(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return String::new() };
     let authority = rest.find('/').unwrap_or(rest.len());
     let host = rest[..authority].rfind('@').map_or(0, |at| at + 1);
-    format!("{scheme}://{}", &rest[host..])
+    let (path, query) = rest[host..].split_once('?').map_or((&rest[host..], ""), |(path, _)| (path, "?"));
+    format!("{scheme}://{path}{query}{}", if query.is_empty() { "" } else { MASK })
 }
+
+/// Stands for what is not shown.
+const MASK: &str = "***";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn user_and_password_are_not_shown() {
+    fn a_stream_name_in_the_url_is_not_shown() {
+        for text in ["rtmp://cdn/live/key", "rtmp://u:p@cdn/live/key?token=x/y"] {
+            let url = OrderedUrl::with_stream(text.to_owned());
+            assert_eq!(url.shown(), "rtmp://cdn/live/***");
+            assert!(url.is(text));
+        }
+    }
+
+    #[test]
+    fn user_password_and_query_are_not_shown() {
         for (text, shown) in [
-            ("rtmp://bob:pw@cdn:1936/live?x=y", "rtmp://cdn:1936/live?x=y"),
+            ("rtmp://bob:pw@cdn:1936/live?key=y", "rtmp://cdn:1936/live?***"),
             ("RTMP://bob@cdn/live", "RTMP://cdn/live"),
             ("rtmp://bob:p@w@cdn/live", "rtmp://cdn/live"),
             ("rtmp://cdn/live/a@b", "rtmp://cdn/live/a@b"),

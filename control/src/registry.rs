@@ -77,6 +77,8 @@ pub(crate) struct Broadcast {
     pub answered: bool,
     /// Digits ordered before that.
     pub dtmf_waiting: Vec<DtmfOrder>,
+    /// Steps handed to the shard since it last said that all are sent; what its queue holds at most.
+    pub dtmf_in_shard: usize,
     /// RTMP targets that are not yet over.
     pub targets: BTreeMap<TargetId, Target>,
     /// Picture size, 0 until known.
@@ -211,6 +213,7 @@ impl Broadcast {
             telephone_event: false,
             answered: false,
             dtmf_waiting: Vec::new(),
+            dtmf_in_shard: 0,
             targets: BTreeMap::new(),
             width: 0,
             height: 0,

@@ -66,7 +66,12 @@ fn take(broadcasts: &Broadcasts, runtime: &Handle, report: Report) {
             shared.ended.notify_waiters();
         }
         Report::MediaStarted { broadcast } => tracing::info!(%broadcast, "media is on the air"),
-        Report::DtmfSent { broadcast } => tracing::debug!(%broadcast, "all digits are sent"),
+        Report::DtmfSent { broadcast } => {
+            if let Some(b) = shared.registry().get_mut(broadcast) {
+                b.dtmf_in_shard = 0;
+            }
+            tracing::debug!(%broadcast, "all digits are sent");
+        }
     }
 }
 

@@ -152,13 +152,18 @@ fn found(broadcasts: &Broadcasts, filter: &CallFilter) -> Result<Json<Vec<Call>>
 fn start_order(fields: &Fields) -> Result<StartOrder, Problem> {
     let call_id = fields.required_text("callId", CALL_ID)?;
     let callee = fields.required_text("callee", CALLEE)?;
+    let (scheme, address) = match callee.split_once(':') {
+        Some((scheme, address)) if ["sip", "sips", "tel"].iter().any(|s| scheme.eq_ignore_ascii_case(s)) => {
+            (scheme, address)
+        }
+        _ => ("", callee.as_str()),
+    };
+    // RFC 3261 §26.2.2: a sips: URI must not be dialled over a transport that is not TLS.
+    if scheme.eq_ignore_ascii_case("sips") {
+        return Err(Problem::invalid("callee", "is a sips: URI, which needs TLS", "a sip: URI"));
+    }
     // RFC 3261 §19.1.1 advises against passwords in URIs; this one would be shown and logged.
-    if callee
-        .strip_prefix("sip:")
-        .unwrap_or(&callee)
-        .rsplit_once('@')
-        .is_some_and(|(user, _)| user.contains(':'))
-    {
+    if address.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) {
         return Err(Problem::invalid("callee", "holds a password", CALLEE.expected));
     }
     let wanted = MediaWanted {

@@ -127,7 +127,10 @@ fn push_order(fields: &Fields) -> Result<PushOrder, Problem> {
     Ok(PushOrder {
         stream,
         url,
-        url_as_ordered: OrderedUrl::new(text),
+        url_as_ordered: match &name_in_url {
+            Some(_) => OrderedUrl::with_stream(text),
+            None => OrderedUrl::new(text),
+        },
         name_in_url,
         flash_version: fields.text("rtmpFlashVersion", FLASH_VERSION)?,
         muted,

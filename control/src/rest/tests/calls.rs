@@ -345,3 +345,18 @@ async fn a_reconnecting_target_gets_freshly_looked_up_addresses() {
     let Command::SetAddresses { addresses, .. } = bench.command().await else { panic!("no SetAddresses") };
     assert!(!addresses.is_empty() && addresses.iter().all(|a| a.ip().is_loopback()), "{addresses:?}");
 }
+
+#[tokio::test]
+async fn a_callee_holds_no_password_and_asks_for_no_tls() {
+    let mut bench = Bench::new();
+    for callee in ["sip:u:p@pbx", "SIP:u:p@pbx", "u:p@pbx", "sips:u@pbx", "SIPS:u@pbx"] {
+        let mut order = order("a");
+        order["callee"] = json!(callee);
+        let answer = bench.post("call/startup", order).await;
+        assert_eq!((answer.status, &answer.json()["field"]), (400, &json!("callee")), "{callee}");
+        assert!(!answer.body.contains("u:p"), "{}", answer.body);
+    }
+    let mut order = order("a");
+    order["callee"] = json!("SIP:u@pbx");
+    bench.place(order).await;
+}

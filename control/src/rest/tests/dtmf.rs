@@ -1,11 +1,11 @@
 //! `/call/send_dtmf`.
 
 use serde_json::json;
-use sipcast_contract::Command;
 use sipcast_contract::dtmf::parse;
+use sipcast_contract::{Command, Report};
 use sipcast_sip::event::CallEvent;
 
-use super::bench::{Act, Bench, order};
+use super::bench::{Act, Bench, order, within};
 
 fn digits(text: &str, kind: &str) -> serde_json::Value {
     json!({"callId": "a", "dtmf": text, "type": kind})
@@ -58,6 +58,38 @@ async fn digits_that_do_not_fit_are_refused_not_lost() {
     assert_eq!((answer.status, &answer.json()["field"]), (409, &json!("dtmf")));
     assert_eq!(bench.post("call/send_dtmf", digits("2", "INFO")).await.status, 200);
     assert_eq!(call.act().await, Act::Info(parse("2").expect("valid")));
+}
+
+#[tokio::test]
+async fn digits_beyond_what_the_shard_queues_are_refused_until_it_has_sent_them() {
+    let mut bench = Bench::new();
+    let call = bench.place(order("a")).await;
+    call.answer().await;
+    bench.call_with_status("a", "ESTABLISHED").await;
+    assert_eq!(bench.post("call/send_dtmf", digits(&"1".repeat(64), "RFC2833")).await.status, 200);
+    assert_eq!(bench.post("call/send_dtmf", digits("2", "RFC2833")).await.status, 409);
+    let broadcast = loop {
+        if let Command::SendDtmf { broadcast, .. } = bench.command().await {
+            break broadcast;
+        }
+    };
+    bench.reports.send(Report::DtmfSent { broadcast }).expect("heard");
+    within(async {
+        while bench.post("call/send_dtmf", digits("3", "RFC2833")).await.status != 200 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn digits_for_a_call_that_is_being_ended_find_none() {
+    let mut bench = Bench::new();
+    let call = bench.place(order("a")).await;
+    call.answer().await;
+    bench.call_with_status("a", "ESTABLISHED").await;
+    assert_eq!(bench.post("call/terminate", json!({"callId": "a"})).await.status, 200);
+    assert_eq!(bench.post("call/send_dtmf", digits("1", "INFO")).await.status, 404);
 }
 
 #[tokio::test]

@@ -77,6 +77,7 @@ async fn a_complete_url_takes_no_name() {
     });
     let answer = bench.post("push/startup", order).await;
     assert_eq!((answer.status, &answer.json()["streamName"]), (200, &json!("rtmp_hall")));
+    assert!(!answer.body.contains("key"), "the stream's key is not given back: {}", answer.body);
     let spec = added(&mut bench).await;
     assert_eq!(
         (spec.stream_name.reveal().as_str(), spec.url.tc_url().as_str()),
