@@ -6,6 +6,7 @@
 //! Gives: H.264 with a flash each second, G.711 with a beep at each flash, sender reports; counts and events.
 //! Leaves out: placing calls, SRTP, reliable provisional responses.
 
+mod dialog;
 mod digest;
 mod encoder;
 mod font;

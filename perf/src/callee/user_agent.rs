@@ -12,20 +12,19 @@ use rsip::headers::UntypedHeader;
 use rsip::message::HeadersExt;
 use rsip::{Header, Method, Request, SipMessage};
 
+use super::dialog::{
+    ClientTransaction, Dialog, DialogId, DialogState, Repetition, ServerTransaction, T1, TRANSACTION_LIFE,
+    dialog_id, route_set,
+};
 use super::digest::Authenticator;
 use super::media::{Media, MediaSession};
 use super::message::{self, Envelope};
-use super::sdp::{self, Capabilities, MediaPlan, SdpError};
+use super::sdp::{self, Capabilities, SdpError};
 use super::sender::random_u32;
 use super::statistics::{CalleeEvent, Tally};
 use super::telephone_event::info_digits;
 use super::tone::Law;
 
-/// Timers of RFC 3261 §17.1.1.1.
-const T1: Duration = Duration::from_millis(500);
-const T2: Duration = Duration::from_secs(4);
-/// How long a transaction is remembered, and an unacknowledged response repeated.
-const TRANSACTION_LIFE: Duration = Duration::from_millis(500 * 64);
 /// Transactions remembered; further requests get 503 until old ones are forgotten.
 const TRANSACTIONS_MAX: usize = 65_536;
 /// Shortest session interval granted (RFC 4028 §4).
@@ -58,79 +57,6 @@ pub(super) struct Policy {
     pub law: Option<Law>,
     /// How long it rings.
     pub answer_after: Duration,
-}
-
-/// A message that repeats until something answers it.
-struct Repetition {
-    at: Instant,
-    interval: Duration,
-    until: Instant,
-}
-
-impl Repetition {
-    fn new(now: Instant) -> Self {
-        Self { at: now + T1, interval: T1, until: now + TRANSACTION_LIFE }
-    }
-
-    /// Whether it is time to repeat; sets the next time.
-    fn due(&mut self, now: Instant) -> bool {
-        if self.at > now {
-            return false;
-        }
-        self.interval = (self.interval * 2).min(T2);
-        self.at = now + self.interval;
-        true
-    }
-}
-
-struct ServerTransaction {
-    peer: Peer,
-    response: Vec<u8>,
-    repetition: Option<Repetition>,
-    forget_at: Instant,
-    dialog: Option<DialogId>,
-}
-
-struct ClientTransaction {
-    peer: Peer,
-    request: Vec<u8>,
-    repetition: Repetition,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct DialogId {
-    call_id: String,
-    local_tag: String,
-    remote_tag: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum DialogState {
-    Ringing { answer_at: Instant },
-    Answered,
-    Confirmed,
-}
-
-struct Dialog {
-    state: DialogState,
-    peer: Peer,
-    /// Our own From and the peer's To in requests of ours.
-    local_uri: String,
-    remote_uri: String,
-    remote_target: String,
-    route_set: Vec<String>,
-    remote_cseq: u32,
-    local_cseq: u32,
-    invite: Box<Request>,
-    invite_source: SocketAddr,
-    invite_key: String,
-    media: MediaSession,
-    plan: Option<MediaPlan>,
-    answer: String,
-    sdp_session_id: u64,
-    sdp_version: u64,
-    /// Interval and end of the session (RFC 4028), when the peer asked for one.
-    session_expiry: Option<(Duration, Instant)>,
 }
 
 /// The user agent core.
@@ -785,27 +711,6 @@ fn capabilities<'a>(
 
 fn transaction_key(branch: &str, method: Method) -> String {
     format!("{branch} {method}")
-}
-
-fn dialog_id(envelope: &Envelope) -> Option<DialogId> {
-    Some(DialogId {
-        call_id: envelope.call_id.clone(),
-        local_tag: envelope.to_tag.clone()?,
-        remote_tag: envelope.from_tag.clone(),
-    })
-}
-
-// RFC 3261 §12.1.1: as UAS the route set keeps the order of Record-Route.
-fn route_set(request: &Request) -> Vec<String> {
-    request
-        .headers
-        .iter()
-        .filter_map(|header| match header {
-            Header::RecordRoute(route) => Some(route.value().to_owned()),
-            _ => None,
-        })
-        .take(32)
-        .collect()
 }
 
 // RFC 4028 §9: the caller that offers a session timer refreshes it itself.
