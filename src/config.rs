@@ -41,6 +41,8 @@ pub struct Rest {
     pub finished_call_grace_s: u32,
     /// Broadcasts at the same time; a further order is refused.
     pub broadcasts_max: usize,
+    /// Origin whose pages may order, `*` for all.
+    pub allow_origin: String,
 }
 
 /// `[sip]`
@@ -144,7 +146,12 @@ pub enum LogFormat {
 
 impl Default for Rest {
     fn default() -> Self {
-        Self { listen: (Ipv4Addr::LOCALHOST, 8081).into(), finished_call_grace_s: 10, broadcasts_max: 2000 }
+        Self {
+            listen: (Ipv4Addr::LOCALHOST, 8081).into(),
+            finished_call_grace_s: 10,
+            broadcasts_max: 2000,
+            allow_origin: "*".to_owned(),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use sipcast_contract::MediaOptions;
 use sipcast_contract::limits::SLOT_LEN;
 use sipcast_contract::options::{AacOptions, ShardOptions};
 use sipcast_control::sip_endpoint::SipOptions;
-use sipcast_control::{ControlOptions, ControlPlane, PageDefaults, SipEndpoint, StreamPrefix};
+use sipcast_control::{ControlOptions, ControlPlane, CorsOptions, PageDefaults, SipEndpoint, StreamPrefix};
 use sipcast_dataplane::Dataplane;
 use sipcast_origin::{Origin, OriginOptions};
 use socket2::{SockRef, TcpKeepalive};
@@ -255,6 +255,11 @@ fn control_options(
 ) -> anyhow::Result<ControlOptions> {
     let stream_prefix =
         StreamPrefix::new(&config.rtmp.stream_name_prefix).context("rtmp.stream_name_prefix")?;
+    let allow_origin = config
+        .rest
+        .allow_origin
+        .parse()
+        .context("rest.allow_origin is no header value: expected * or scheme://host[:port]")?;
     let (media, advertised) = (config.media.address, config.sip.advertised_address);
     Ok(ControlOptions {
         broadcasts_max: config.rest.broadcasts_max,
@@ -276,7 +281,7 @@ fn control_options(
         flash_version: config.rtmp.flash_version.clone(),
         origin_rtmp_url,
         page,
-        ..ControlOptions::default()
+        cors: CorsOptions { allow_origin, ..CorsOptions::default() },
     })
 }
 

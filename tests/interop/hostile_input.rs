@@ -117,3 +117,23 @@ fn hostile_rtmp(sipcast: &Sipcast) {
         let _ = tcp.write_all(&vec![first; 20_000]);
     }
 }
+
+#[test]
+fn only_pages_of_the_allowed_origin_may_order() {
+    let sipcast = Sipcast::start(&["rest.allow_origin=https://console.example"]);
+    let ask = |origin: &str| {
+        let mut stream = TcpStream::connect(sipcast.rest).expect("it listens");
+        let request = format!(
+            "POST /rest-api/call/find HTTP/1.1\r\nHost: {}\r\nOrigin: {origin}\r\nConnection: close\r\n\
+             Content-Length: 2\r\n\r\n{{}}",
+            sipcast.rest
+        );
+        stream.write_all(request.as_bytes()).expect("it listens");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer.split(' ').nth(1).expect("a status line").to_owned()
+    };
+    assert_eq!(ask("https://evil.example"), "403");
+    assert_eq!(ask("https://console.example"), "404", "allowed: there is no call");
+    sipcast.stop();
+}
