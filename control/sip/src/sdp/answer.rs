@@ -4,7 +4,9 @@
 
 use bytes::Bytes;
 use sdp_types::Session;
-use sipcast_contract::media::{AudioCodec, AudioFormat, AudioMedia, H264Format, TelephoneEvent, VideoMedia};
+use sipcast_contract::media::{
+    AudioCodec, AudioFormat, AudioMedia, H264Format, MediaTransport, TelephoneEvent, VideoMedia,
+};
 use sipcast_contract::{Direction, NegotiatedMedia};
 
 use super::media::{AgreedFormats, Encoding, Kind, RemoteDescription, RemoteMedia};
@@ -285,49 +287,41 @@ fn answer_audio(
     negotiation: &Negotiation,
     theirs: &RemoteMedia,
 ) -> (sdp_types::Media, Slot, Option<AudioMedia>) {
-    let usable = !theirs.is_refused && theirs.is_plain_rtp;
     // Numbers are the offer's (RFC 3264 §6.1), so there is nothing of ours to map them to.
-    let (agreed, mut media) = read_audio(theirs, &AgreedFormats::default());
-    let port = match port_of(negotiation, Kind::Audio) {
-        Some(port) if usable && !agreed.audio.is_empty() => port,
-        _ => {
-            let (description, slot) = switched_off(negotiation, theirs);
-            return (description, slot, None);
-        }
-    };
-    let direction = answer_direction(negotiation.options.audio_direction, theirs);
-    media.transport = theirs.transport(direction, theirs.rtcp_mux);
-    let description = describe(
-        Kind::Audio,
-        port,
-        &theirs.proto,
-        &agreed,
-        &negotiation.options,
-        direction,
-        theirs.feedback,
-        theirs.rtcp_mux,
-    );
-    let slot = Slot { kind: Kind::Audio, agreed, ..refuse(theirs).1 };
-    (description, slot, Some(media))
+    let (agreed, media) = read_audio(theirs, &AgreedFormats::default());
+    let in_common = !agreed.audio.is_empty();
+    let wanted = negotiation.options.audio_direction;
+    let (description, slot, transport) = accept(negotiation, theirs, agreed, in_common, wanted);
+    (description, slot, transport.map(|transport| AudioMedia { transport, ..media }))
 }
 
 fn answer_video(
     negotiation: &Negotiation,
     theirs: &RemoteMedia,
 ) -> (sdp_types::Media, Slot, Option<VideoMedia>) {
-    let usable = !theirs.is_refused && theirs.is_plain_rtp;
-    let (agreed, mut media) = read_video(theirs, &AgreedFormats::default());
-    let port = match port_of(negotiation, Kind::Video) {
-        Some(port) if usable && !agreed.h264.is_empty() => port,
-        _ => {
-            let (description, slot) = switched_off(negotiation, theirs);
-            return (description, slot, None);
-        }
+    let (agreed, media) = read_video(theirs, &AgreedFormats::default());
+    let in_common = !agreed.h264.is_empty();
+    let wanted = negotiation.options.video_direction;
+    let (description, slot, transport) = accept(negotiation, theirs, agreed, in_common, wanted);
+    (description, slot, transport.map(|transport| VideoMedia { transport, ..media }))
+}
+
+/// Describes what was agreed on, with its transport; without one it cannot be taken, and is switched off.
+fn accept(
+    negotiation: &Negotiation,
+    theirs: &RemoteMedia,
+    agreed: AgreedFormats,
+    in_common: bool,
+    wanted: Direction,
+) -> (sdp_types::Media, Slot, Option<MediaTransport>) {
+    let usable = !theirs.is_refused && theirs.is_plain_rtp && in_common;
+    let Some(port) = port_of(negotiation, theirs.kind).filter(|_| usable) else {
+        let (description, slot) = switched_off(negotiation, theirs);
+        return (description, slot, None);
     };
-    let direction = answer_direction(negotiation.options.video_direction, theirs);
-    media.transport = theirs.transport(direction, theirs.rtcp_mux);
+    let direction = answer_direction(wanted, theirs);
     let description = describe(
-        Kind::Video,
+        theirs.kind,
         port,
         &theirs.proto,
         &agreed,
@@ -336,8 +330,8 @@ fn answer_video(
         theirs.feedback,
         theirs.rtcp_mux,
     );
-    let slot = Slot { kind: Kind::Video, agreed, ..refuse(theirs).1 };
-    (description, slot, Some(media))
+    let slot = Slot { kind: theirs.kind, agreed, ..refuse(theirs).1 };
+    (description, slot, Some(theirs.transport(direction, theirs.rtcp_mux)))
 }
 
 impl Negotiation {
