@@ -60,6 +60,12 @@ fn the_picture_moves_in_the_page_until_hangup() {
     let first_picture = grab(&browser);
     assert!(first_picture.lightest > 100, "the picture is black: {first_picture:?}");
     wait_for("currentTime to advance", SOON, || (time(&browser) > first + 1.0).then_some(()));
+    wait_for("decoded sound", SOON, || {
+        browser
+            .run("return document.getElementById('video').webkitAudioDecodedByteCount > 0")
+            .as_bool()
+            .filter(|b| *b)
+    });
     wait_for("a changed picture", SOON, || (grab(&browser).sum != first_picture.sum).then_some(()));
     let screenshot = Path::new(env!("CARGO_TARGET_TMPDIR")).join("demo-page.png");
     browser.screenshot(&screenshot);
