@@ -263,6 +263,7 @@ fn media(wanted: MediaWanted) -> NegotiatedMedia {
         remote_rtcp: Some(peer(port + 1)),
         rtcp_mux: false,
         direction: Direction::RecvOnly,
+        srtp: None,
     };
     let audio = AudioMedia {
         transport: transport(AUDIO_PORT),
@@ -275,19 +276,15 @@ fn media(wanted: MediaWanted) -> NegotiatedMedia {
     let video = VideoMedia {
         transport: transport(VIDEO_PORT),
         formats: vec![format],
-        feedback: VideoFeedback { pli: true, fir: true },
+        feedback: VideoFeedback { pli: true, fir: true, ..VideoFeedback::default() },
     };
     NegotiatedMedia { audio: wanted.audio.then_some(audio), video: wanted.video.then_some(video) }
 }
 
 fn target() -> RtmpTarget {
-    RtmpTarget {
-        url: RtmpUrl::parse("rtmp://127.0.0.1/live").expect("valid"),
-        stream_name: Secret::new("key".to_owned()),
-        addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 1935))],
-        muted: false,
-        flash_version: "FMLE/3.0".to_owned(),
-    }
+    let url = RtmpUrl::parse("rtmp://127.0.0.1/live").expect("valid");
+    let addresses = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 1935))];
+    RtmpTarget::new(url, Secret::new("key".to_owned()), addresses)
 }
 
 fn peer(port: u16) -> SocketAddr {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use sipcast_contract::statistics::TargetStatistics;
 use sipcast_contract::{BroadcastId, Command, MediaWanted, RtmpTarget, RtmpUrl, Secret, TargetState};
 use sipcast_sip::event::{CallEnd, CallEvent, CallStatus};
-use sipcast_sip::order::{Account, CallOrder, LocalMedia};
+use sipcast_sip::order::{Account, CallOrder, LocalMedia, MediaSecurity};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -119,6 +119,7 @@ impl Course {
             account: self.account.clone(),
             callee: self.callee.clone(),
             media: LocalMedia { address, audio_port, video_port },
+            security: MediaSecurity::default(),
         });
         self.note(|b| b.line = Some(Arc::clone(&dialed.line)));
         self.follow(dialed).await
@@ -142,7 +143,7 @@ impl Course {
         if let (Some(addresses), Some((url, name))) = (addresses, self.direct.clone()) {
             let publication = Publication::new(&url, name.reveal());
             let flash_version = shared.options.flash_version.clone();
-            let spec = RtmpTarget { url, stream_name: name, addresses, muted: false, flash_version };
+            let spec = RtmpTarget { flash_version, ..RtmpTarget::new(url, name, addresses) };
             let target = Target {
                 spec,
                 publication,

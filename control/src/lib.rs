@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use axum::http::HeaderValue;
 use crossbeam::channel::Receiver;
-use sipcast_contract::{CommandSender, MediaOptions, Report, Secret};
+use sipcast_contract::{CommandSender, MediaOptions, Report, RtmpTarget, Secret};
 
 pub use broadcast::Drained;
 pub use sip_endpoint::SipEndpoint;
@@ -67,8 +67,7 @@ impl Default for ControlOptions {
             media: MediaOptions::default(),
             media_bind: None,
             media_offered: None,
-            // The encoder that RTMP servers and CDNs know; some refuse others.
-            flash_version: "FMLE/3.0 (compatible; FMSc/1.0)".to_owned(),
+            flash_version: RtmpTarget::FLASH_VERSION_DEFAULT.to_owned(),
             cors: CorsOptions::default(),
             origin_rtmp_url: None,
             page: None,

@@ -111,7 +111,7 @@ impl Broadcasts {
         let flash_version = order.flash_version.unwrap_or_else(|| shared.options.flash_version.clone());
         let muted = order.muted;
         let target = Target {
-            spec: RtmpTarget { url: order.url, stream_name: spec_name, addresses, muted, flash_version },
+            spec: RtmpTarget { muted, flash_version, ..RtmpTarget::new(order.url, spec_name, addresses) },
             publication,
             push: Some(Push {
                 media_session_id: session_id(),

@@ -489,13 +489,11 @@ mod tests {
     fn target(publication: Publication) -> Target {
         let url = RtmpUrl::parse("rtmp://127.0.0.1/live").expect("valid");
         Target {
-            spec: RtmpTarget {
+            spec: RtmpTarget::new(
                 url,
-                stream_name: Secret::new("x".to_owned()),
-                addresses: vec!["127.0.0.1:1935".parse().expect("valid")],
-                muted: false,
-                flash_version: String::new(),
-            },
+                Secret::new("x".to_owned()),
+                vec!["127.0.0.1:1935".parse().expect("valid")],
+            ),
             publication,
             push: Some(Push {
                 media_session_id: "session".to_owned(),

@@ -19,4 +19,4 @@ pub mod uri;
 mod mutation;
 
 pub use event::{CallEnd, CallEvent, CallStatus};
-pub use order::{Account, CallOrder, LocalMedia, Transport};
+pub use order::{Account, CallOrder, LocalMedia, MediaSecurity, Transport};

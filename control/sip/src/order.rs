@@ -37,6 +37,18 @@ pub enum Transport {
     Tcp,
 }
 
+/// Whether RTP is protected (SRTP keyed by RFC 4568).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum MediaSecurity {
+    /// Plain RTP.
+    #[default]
+    Off,
+    /// SRTP where the peer takes it, plain RTP where it does not (RFC 8643).
+    Opportunistic,
+    /// SRTP or no call.
+    Mandatory,
+}
+
 /// One call to place.
 #[derive(Clone, Debug)]
 pub struct CallOrder {
@@ -46,6 +58,8 @@ pub struct CallOrder {
     pub callee: String,
     /// Our media addresses for the offer.
     pub media: LocalMedia,
+    /// Whether RTP is protected.
+    pub security: MediaSecurity,
 }
 
 /// Where we listen for RTP; the shard has bound these ports.

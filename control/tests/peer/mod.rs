@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sipcast_contract::Secret;
 use sipcast_control::sip_endpoint::{CallHandle, SipEndpoint, SipOptions};
-use sipcast_sip::{Account, CallEnd, CallEvent, CallOrder, CallStatus, LocalMedia, Transport};
+use sipcast_sip::{Account, CallEnd, CallEvent, CallOrder, CallStatus, LocalMedia, MediaSecurity, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
@@ -163,6 +163,7 @@ impl Peer {
             account: self.account(),
             callee: "8801".into(),
             media: LocalMedia { address: LOCALHOST, audio_port: Some(40_000), video_port: Some(40_002) },
+            security: MediaSecurity::Off,
         }
     }
 

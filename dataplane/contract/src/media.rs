@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
+use crate::SrtpSession;
+
 /// The media of one call after an answer. A description that was refused (port 0) is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NegotiatedMedia {
@@ -14,7 +16,7 @@ pub struct NegotiatedMedia {
 }
 
 /// Where one RTP stream comes from and goes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MediaTransport {
     /// The peer's RTP address; `None` while it is on hold with `c=0.0.0.0`.
     pub remote_rtp: Option<SocketAddr>,
@@ -24,6 +26,8 @@ pub struct MediaTransport {
     pub rtcp_mux: bool,
     /// Our direction: `RecvOnly` and `SendRecv` expect media from the peer.
     pub direction: Direction,
+    /// Keys of both directions; `None`: plain RTP.
+    pub srtp: Option<Box<SrtpSession>>,
 }
 
 /// Direction of a media description, seen from us (RFC 3264 §5.1).
@@ -76,13 +80,26 @@ pub enum AudioCodec {
     Pcmu,
     /// G.711 A-law, 8 kHz.
     Pcma,
+    /// G.722, sampled at 16 kHz (RFC 3551 §4.5.2: its RTP clock is 8 kHz all the same).
+    G722,
+    /// Speex narrowband, 8 kHz (RFC 5574).
+    SpeexNarrowband,
+    /// Speex wideband, 16 kHz.
+    SpeexWideband,
+    /// Speex ultra-wideband, 32 kHz.
+    SpeexUltraWideband,
+    /// Opus, RTP clock 48 kHz (RFC 7587).
+    Opus,
 }
 
 impl AudioCodec {
     /// RTP clock rate in Hz (RFC 3551 §6).
     pub const fn clock_rate_hz(self) -> u32 {
         match self {
-            Self::Pcmu | Self::Pcma => 8_000,
+            Self::Pcmu | Self::Pcma | Self::G722 | Self::SpeexNarrowband => 8_000,
+            Self::SpeexWideband => 16_000,
+            Self::SpeexUltraWideband => 32_000,
+            Self::Opus => 48_000,
         }
     }
 }
@@ -125,4 +142,8 @@ pub struct VideoFeedback {
     pub pli: bool,
     /// `a=rtcp-fb:* ccm fir` was agreed.
     pub fir: bool,
+    /// `a=rtcp-fb:* nack` was agreed: lost packets may be asked for again (RFC 4585 §6.2.1).
+    pub nack: bool,
+    /// `a=rtcp-fb:* ccm tmmbr` was agreed: the bit rate may be asked for (RFC 5104 §4.2.1).
+    pub tmmbr: bool,
 }

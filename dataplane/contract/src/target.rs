@@ -20,6 +20,17 @@ pub struct RtmpTarget {
     pub flash_version: String,
 }
 
+impl RtmpTarget {
+    /// What FMLE names itself: the encoder that RTMP servers and CDNs know; some refuse others.
+    pub const FLASH_VERSION_DEFAULT: &'static str = "FMLE/3.0 (compatible; FMSc/1.0)";
+
+    /// A target with everything else at its default.
+    pub fn new(url: RtmpUrl, stream_name: Secret<String>, addresses: Vec<SocketAddr>) -> Self {
+        let flash_version = Self::FLASH_VERSION_DEFAULT.to_owned();
+        Self { url, stream_name, addresses, muted: false, flash_version }
+    }
+}
+
 /// An `rtmp://` URL taken apart. Its `Display` and `Debug` leave out user, password and query.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RtmpUrl {

@@ -65,7 +65,7 @@ impl Callee {
             video: Some(VideoMedia {
                 transport: transport(self.video),
                 formats: vec![H264Format { payload_type: 96, packetization_mode: 1, parameter_sets: vec![] }],
-                feedback: VideoFeedback { pli: true, fir: true },
+                feedback: VideoFeedback { pli: true, fir: true, ..VideoFeedback::default() },
             }),
         }
     }
@@ -86,6 +86,7 @@ fn transport(rtp: SocketAddr) -> MediaTransport {
         remote_rtcp: Some(rtp),
         rtcp_mux: true,
         direction: Direction::RecvOnly,
+        srtp: None,
     }
 }
 

@@ -114,13 +114,11 @@ impl Node {
         self.send(Command::AddTarget {
             broadcast: BroadcastId(id),
             target: TargetId(target),
-            spec: Box::new(RtmpTarget {
-                url: RtmpUrl::parse(&format!("rtmp://{server}/live")).expect("valid"),
-                stream_name: Secret::new(stream.to_owned()),
-                addresses: vec![server],
-                muted: false,
-                flash_version: "test".to_owned(),
-            }),
+            spec: Box::new(RtmpTarget::new(
+                RtmpUrl::parse(&format!("rtmp://{server}/live")).expect("valid"),
+                Secret::new(stream.to_owned()),
+                vec![server],
+            )),
         });
     }
 

@@ -232,7 +232,8 @@ impl RemoteMedia {
 
     /// Addresses and our direction for the dataplane.
     pub(crate) const fn transport(&self, direction: Direction, rtcp_mux: bool) -> MediaTransport {
-        MediaTransport { remote_rtp: self.remote_rtp, remote_rtcp: self.remote_rtcp, rtcp_mux, direction }
+        let (remote_rtp, remote_rtcp) = (self.remote_rtp, self.remote_rtcp);
+        MediaTransport { remote_rtp, remote_rtcp, rtcp_mux, direction, srtp: None }
     }
 }
 

@@ -333,7 +333,7 @@ mod tests {
         let types: Vec<_> = video.formats.iter().map(|f| (f.payload_type, f.packetization_mode)).collect();
         assert_eq!(types, [(96, 1), (97, 0), (98, 1)], "the answer's first, then all that were offered");
         assert_eq!(video.formats[0].parameter_sets.len(), 2);
-        assert_eq!(video.feedback, VideoFeedback { pli: true, fir: false });
+        assert_eq!(video.feedback, VideoFeedback { pli: true, ..VideoFeedback::default() });
     }
 
     #[test]
@@ -463,7 +463,7 @@ mod tests {
         let video = agreement.media.video.unwrap();
         let modes: Vec<_> = video.formats.iter().map(|f| (f.payload_type, f.packetization_mode)).collect();
         assert_eq!(modes, [(109, 1), (110, 0)]);
-        assert_eq!(video.feedback, VideoFeedback { pli: true, fir: true });
+        assert_eq!(video.feedback, VideoFeedback { pli: true, fir: true, ..VideoFeedback::default() });
         assert_eq!(video.transport.direction, Direction::RecvOnly);
         // Our later offer keeps order, count and numbers.
         let offer = negotiation.offer().unwrap();

@@ -57,7 +57,7 @@ pub(crate) fn build(negotiation: &mut Negotiation) -> Result<Session, SdpError> 
             Some(port) => {
                 is_empty = false;
                 let formats = offered_formats(slot);
-                let taken = VideoFeedback { pli: true, fir: true };
+                let taken = VideoFeedback { pli: true, fir: true, ..VideoFeedback::default() };
                 let direction = natural_direction(&negotiation.options, slot.kind);
                 describe(slot.kind, port, &slot.proto, &formats, &negotiation.options, direction, taken, true)
             }
@@ -126,6 +126,11 @@ pub(crate) fn describe(
         let name = match codec {
             AudioCodec::Pcmu => "PCMU",
             AudioCodec::Pcma => "PCMA",
+            AudioCodec::G722 => "G722",
+            AudioCodec::SpeexNarrowband | AudioCodec::SpeexWideband | AudioCodec::SpeexUltraWideband => {
+                "speex"
+            }
+            AudioCodec::Opus => "opus",
         };
         push(attributes, "rtpmap", format!("{payload_type} {name}/{}", codec.clock_rate_hz()));
     }

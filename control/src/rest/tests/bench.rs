@@ -198,6 +198,7 @@ impl PlacedCall {
             remote_rtcp: None,
             rtcp_mux: false,
             direction: Direction::RecvOnly,
+            srtp: None,
         };
         let event = TelephoneEvent { payload_type: 101, clock_rate_hz: 8000 };
         let audio = AudioMedia {

@@ -109,6 +109,10 @@ impl Transcoder {
             AudioCodec::Pcma => {
                 self.queue.push(place.silence, rest.iter().map(|&octet| g711::decode_a_law(octet)))
             }
+            _ => {
+                self.packets_refused += 1;
+                return;
+            }
         };
         if pushed.is_err() {
             self.packets_refused += 1;
@@ -225,7 +229,7 @@ mod tests {
     fn payload(codec: AudioCodec, first: u64, len: usize) -> Vec<u8> {
         let encode = match codec {
             AudioCodec::Pcmu => g711::encode_mu_law,
-            AudioCodec::Pcma => g711::encode_a_law,
+            _ => g711::encode_a_law,
         };
         (first..first + len as u64).map(|n| encode(tone(n as f64 / 8_000.0) as i16)).collect()
     }

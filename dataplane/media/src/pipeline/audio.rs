@@ -241,6 +241,7 @@ impl AudioPath {
         let silence = match format.codec {
             AudioCodec::Pcmu => MU_LAW_SILENCE,
             AudioCodec::Pcma => A_LAW_SILENCE,
+            _ => return None,
         };
         let written = arena.write_with(header.len() + SILENCE_SAMPLES, |out| {
             out[..header.len()].copy_from_slice(&header);

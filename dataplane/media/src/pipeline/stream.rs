@@ -101,10 +101,14 @@ impl RtpStream {
         transport: Option<&MediaTransport>,
         now: Timestamp,
     ) -> TransportChange {
-        let before = std::mem::replace(&mut self.transport, transport.copied());
+        let before = std::mem::replace(&mut self.transport, transport.cloned());
         let Some(transport) = transport else {
             self.keep_alive.stop();
-            return if before.is_some_and(receives) { TransportChange::Held } else { TransportChange::None };
+            return if before.as_ref().is_some_and(receives) {
+                TransportChange::Held
+            } else {
+                TransportChange::None
+            };
         };
         let source_before =
             self.latch.as_ref().filter(|latch| latch.is_latched()).and_then(Latch::remote_rtp);
@@ -112,7 +116,7 @@ impl RtpStream {
             Some(latch) => latch.set_transport(transport, now),
             None => self.latch = Some(Latch::new(transport)),
         }
-        let is_moved = before.is_none_or(|before| before.remote_rtp != transport.remote_rtp);
+        let is_moved = before.as_ref().is_none_or(|before| before.remote_rtp != transport.remote_rtp);
         if is_moved {
             self.is_report_due = true;
             self.is_heard = false;
@@ -122,7 +126,7 @@ impl RtpStream {
                 None => self.keep_alive.stop(),
             }
         }
-        match (before.is_some_and(receives), receives(*transport)) {
+        match (before.as_ref().is_some_and(receives), receives(transport)) {
             (true, false) => TransportChange::Held,
             (false, true) => TransportChange::Resumed,
             (true, true) if is_moved => TransportChange::Resumed,
@@ -132,7 +136,7 @@ impl RtpStream {
 
     /// Whether the peer is expected to send.
     pub(super) fn is_receiving(&self) -> bool {
-        self.transport.is_some_and(receives) && !self.has_left
+        self.transport.as_ref().is_some_and(receives) && !self.has_left
     }
 
     /// Takes a datagram of either port; `is_agreed` says whether a payload type was agreed on. RTP goes into
@@ -211,7 +215,7 @@ impl RtpStream {
         if !self.keep_alive.poll(self.is_heard, now) {
             return None;
         }
-        if self.is_heard { self.rtp_destination() } else { self.transport?.remote_rtp }
+        if self.is_heard { self.rtp_destination() } else { self.transport.as_ref()?.remote_rtp }
     }
 
     /// A report with what is asked for, if one is due or something is asked for.
@@ -221,7 +225,7 @@ impl RtpStream {
         now: Timestamp,
         arena: &mut Arena,
     ) -> Option<Transmit> {
-        self.transport?;
+        self.transport.as_ref()?;
         let is_goodbye = self.goodbye == Goodbye::Due;
         let is_scheduled = self.goodbye == Goodbye::NotYet && self.reports.poll(now);
         if !(is_scheduled || self.is_report_due || is_goodbye || requests != Requests::default()) {
@@ -232,7 +236,7 @@ impl RtpStream {
             self.goodbye = Goodbye::Said;
         }
         // The first report opens the way at the agreed address; the others go to where the peer really is.
-        let agreed = if is_opening { self.transport?.remote_rtcp } else { None };
+        let agreed = if is_opening { self.transport.as_ref()?.remote_rtcp } else { None };
         let to = agreed.or_else(|| self.latch.as_ref()?.remote_rtcp())?;
         let block = self.receiver.report_block(now);
         let written = arena.write_with(CompoundWriter::LEN_MAX, |out| {
@@ -246,7 +250,7 @@ impl RtpStream {
         });
         // An exhausted pool drops the report; the next one comes in seconds.
         let payload = written.ok().filter(|payload| !payload.is_empty())?;
-        let is_multiplexed = self.transport.is_some_and(|transport| transport.rtcp_mux);
+        let is_multiplexed = self.transport.as_ref().is_some_and(|transport| transport.rtcp_mux);
         let port = if is_multiplexed { self.ports.rtp } else { self.ports.rtcp };
         Some(Transmit { port, to, payload })
     }
@@ -269,7 +273,7 @@ impl RtpStream {
 
     /// Where our RTP goes; `None` while the peer has no address or the description was not agreed on.
     pub(super) fn rtp_destination(&self) -> Option<SocketAddr> {
-        self.transport?.remote_rtp?;
+        self.transport.as_ref()?.remote_rtp?;
         self.latch.as_ref()?.remote_rtp()
     }
 
@@ -285,7 +289,7 @@ impl RtpStream {
             return;
         };
         let is_agreed = is_agreed(packet.payload_type);
-        let agreed = self.transport.and_then(|transport| transport.remote_rtp);
+        let agreed = self.transport.as_ref().and_then(|transport| transport.remote_rtp);
         let Some(latch) = &mut self.latch else {
             // Media that comes before anything was agreed on.
             self.receiver.count_unknown_payload_type();
@@ -334,6 +338,6 @@ impl RtpStream {
     }
 }
 
-fn receives(transport: MediaTransport) -> bool {
+fn receives(transport: &MediaTransport) -> bool {
     transport.remote_rtp.is_some() && transport.direction.receives()
 }

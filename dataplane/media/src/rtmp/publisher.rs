@@ -325,16 +325,9 @@ pub(super) mod tests {
     use sipcast_contract::RtmpUrl;
 
     pub(in crate::rtmp) fn spec() -> RtmpTarget {
-        RtmpTarget {
-            url: RtmpUrl::parse("rtmp://bob:hunter2@127.0.0.1/live?token=t0ken").expect("valid"),
-            stream_name: Secret::new("s3cret".to_owned()),
-            addresses: vec![
-                "127.0.0.1:1935".parse().expect("valid"),
-                "127.0.0.2:1935".parse().expect("valid"),
-            ],
-            muted: false,
-            flash_version: "FMLE/3.0 (compatible; FMSc/1.0)".to_owned(),
-        }
+        let url = RtmpUrl::parse("rtmp://bob:hunter2@127.0.0.1/live?token=t0ken").expect("valid");
+        let addresses = ["127.0.0.1:1935", "127.0.0.2:1935"].map(|address| address.parse().expect("valid"));
+        RtmpTarget::new(url, Secret::new("s3cret".to_owned()), addresses.to_vec())
     }
 
     /// A server made of the wire parts, which answers only what a test tells it to.

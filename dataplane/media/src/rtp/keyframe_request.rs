@@ -180,7 +180,7 @@ const FIR_COMMAND_LIFE: Duration = Duration::from_secs(1);
 mod tests {
     use super::*;
 
-    const NONE: VideoFeedback = VideoFeedback { pli: false, fir: false };
+    const NONE: VideoFeedback = VideoFeedback { pli: false, fir: false, nack: false, tmmbr: false };
 
     fn ms(at: u64) -> Timestamp {
         Timestamp::from_millis(at)
@@ -214,7 +214,7 @@ mod tests {
             (true, true, KeyframeAction::Send { pli: true, fir: Some(1) }),
             (false, false, KeyframeAction::Send { pli: true, fir: Some(1) }),
         ] {
-            let mut request = KeyframeRequest::new(VideoFeedback { pli, fir }, Duration::ZERO, ms(0));
+            let mut request = KeyframeRequest::new(VideoFeedback { pli, fir, ..NONE }, Duration::ZERO, ms(0));
             assert_eq!((request.next_timeout(), drain(&mut request, 0)), (None, vec![]));
             request.request(ms(5));
             assert_eq!(drain(&mut request, 5), [expected]);
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn fir_numbers_repeat_within_a_second_and_wrap() {
-        let fir = VideoFeedback { pli: false, fir: true };
+        let fir = VideoFeedback { fir: true, ..NONE };
         let mut request = KeyframeRequest::new(fir, Duration::ZERO, ms(0));
         request.fir.sequence_number = 253;
         request.request(ms(0));

@@ -63,7 +63,7 @@ impl Latch {
     /// Begins to learn, with `transport` as agreed.
     pub fn new(transport: &MediaTransport) -> Self {
         Self {
-            transport: *transport,
+            transport: transport.clone(),
             source: None,
             rtcp_source: None,
             open_until: Timestamp::ZERO,
@@ -74,7 +74,7 @@ impl Latch {
     /// Takes the transport of a new offer and answer. A changed address lets any source take over for 3 s;
     /// until then the old one is still heard, for a peer behind a NAT may keep its real address.
     pub fn set_transport(&mut self, transport: &MediaTransport, now: Timestamp) {
-        let before = std::mem::replace(&mut self.transport, *transport);
+        let before = std::mem::replace(&mut self.transport, transport.clone());
         if transport.remote_rtcp != before.remote_rtcp || transport.rtcp_mux != before.rtcp_mux {
             self.rtcp_source = None;
         }
@@ -226,7 +226,7 @@ mod tests {
     fn transport(rtp: Option<&str>, rtcp_mux: bool) -> MediaTransport {
         let remote_rtp = rtp.map(address);
         let remote_rtcp = remote_rtp.map(|a| SocketAddr::new(a.ip(), a.port() + u16::from(!rtcp_mux)));
-        MediaTransport { remote_rtp, remote_rtcp, rtcp_mux, direction: Direction::RecvOnly }
+        MediaTransport { remote_rtp, remote_rtcp, rtcp_mux, direction: Direction::RecvOnly, srtp: None }
     }
 
     struct Bench {

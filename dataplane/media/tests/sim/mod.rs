@@ -80,6 +80,7 @@ pub fn transport(rtp: &str) -> MediaTransport {
         remote_rtcp: Some(SocketAddr::new(rtp.ip(), rtp.port() + 1)),
         rtcp_mux: false,
         direction: Direction::RecvOnly,
+        srtp: None,
     }
 }
 
@@ -96,7 +97,7 @@ pub fn video() -> VideoMedia {
     VideoMedia {
         transport: transport(VIDEO),
         formats: vec![H264Format { payload_type: 96, packetization_mode: 1, parameter_sets: Vec::new() }],
-        feedback: VideoFeedback { pli: true, fir: true },
+        feedback: VideoFeedback { pli: true, fir: true, ..VideoFeedback::default() },
     }
 }
 
@@ -144,13 +145,8 @@ impl World {
 
     pub fn add_target(&mut self, id: u64) -> TargetId {
         let id = TargetId(id);
-        let spec = RtmpTarget {
-            url: RtmpUrl::parse("rtmp://127.0.0.1/live").expect("valid"),
-            stream_name: Secret::new("key".to_owned()),
-            addresses: vec![address("127.0.0.1:1935")],
-            muted: false,
-            flash_version: "FMLE/3.0".to_owned(),
-        };
+        let url = RtmpUrl::parse("rtmp://127.0.0.1/live").expect("valid");
+        let spec = RtmpTarget::new(url, Secret::new("key".to_owned()), vec![address("127.0.0.1:1935")]);
         self.pipeline.add_target(id, spec, self.now).expect("taken");
         self.sinks.insert(id, Sink::new(self.seed ^ id.0));
         id
