@@ -270,6 +270,7 @@ fn media(wanted: MediaWanted) -> NegotiatedMedia {
         formats: vec![AudioFormat { payload_type: AUDIO_PAYLOAD_TYPE, codec: AudioCodec::Pcmu }],
         telephone_event: None,
         comfort_noise: None,
+        packet_time_ms: 20,
     };
     let format =
         H264Format { payload_type: VIDEO_PAYLOAD_TYPE, packetization_mode: 1, parameter_sets: Vec::new() };

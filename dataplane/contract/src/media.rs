@@ -62,6 +62,8 @@ pub struct AudioMedia {
     pub telephone_event: Option<TelephoneEvent>,
     /// Payload type of comfort noise (RFC 3389).
     pub comfort_noise: Option<u8>,
+    /// Milliseconds of sound that the peer wants in one packet (`a=ptime`), 10..=60; 20 where it names none.
+    pub packet_time_ms: u16,
 }
 
 /// One audio payload type.

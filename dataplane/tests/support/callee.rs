@@ -61,6 +61,7 @@ impl Callee {
                 formats: vec![AudioFormat { payload_type: 0, codec: AudioCodec::Pcmu }],
                 telephone_event: None,
                 comfort_noise: None,
+                packet_time_ms: 20,
             }),
             video: Some(VideoMedia {
                 transport: transport(self.video),

@@ -129,6 +129,7 @@ fn read_audio(theirs: &RemoteMedia, offered: &AgreedFormats) -> (AgreedFormats, 
             .telephone_event
             .map(|(payload_type, clock_rate_hz)| TelephoneEvent { payload_type, clock_rate_hz }),
         comfort_noise: answered.comfort_noise,
+        packet_time_ms: 20,
     };
     (answered, media)
 }

@@ -206,6 +206,7 @@ impl PlacedCall {
             formats: Vec::new(),
             telephone_event: telephone_event.then_some(event),
             comfort_noise: None,
+            packet_time_ms: 20,
         };
         let media = Box::new(NegotiatedMedia { audio: Some(audio), video: None });
         self.tell(CallEvent::Media { media, sdp: "v=0\r\n".to_owned() }).await;
