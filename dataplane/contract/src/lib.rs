@@ -16,6 +16,7 @@ pub mod secret;
 pub mod srtp;
 pub mod statistics;
 pub mod target;
+pub mod target_rules;
 pub mod time;
 
 pub use command::Command;
@@ -26,5 +27,6 @@ pub use options::{MediaOptions, MediaWanted};
 pub use report::{Report, TargetState};
 pub use secret::Secret;
 pub use srtp::{SrtpMaster, SrtpSession, SrtpSuite};
-pub use target::{RtmpTarget, RtmpUrl};
+pub use target::{Credentials, RtmpParameters, RtmpTarget, RtmpUrl, TlsTrust};
+pub use target_rules::{PictureChange, TargetRules};
 pub use time::Timestamp;

@@ -122,10 +122,42 @@ pub enum TargetFault {
     Protocol,
     /// `connect` was refused.
     ConnectRefused,
-    /// `publish` was refused; `NetStream.Publish.BadName` is the usual one.
+    /// `publish` was refused.
     PublishRefused,
+    /// The stream name is published already (`NetStream.Publish.BadName`): often by our own connection, which the
+    /// server has not given up yet.
+    NameTaken,
+    /// What waits for the server stays older than it may be: it takes less than the call sends.
+    TooSlow,
+    /// The picture changed, and the service does not take that in mid-publication.
+    PictureChanged,
     /// The server did not answer, or took no data, for too long.
     TimedOut,
+    /// The server closed the connection before it answered the RTMP handshake.
+    ClosedInHandshake,
+    /// The server answered RTMP in TLS: the port is one of `rtmps://`.
+    NeedsTls,
+    /// The server did not answer in TLS: the port is one of `rtmp://`.
+    NoTls,
+    /// The TLS handshake failed, or a TLS record was broken.
+    Tls,
+    /// The server's certificate is not trusted: unknown issuer, self-signed, revoked or of no use here.
+    CertificateRefused,
+    /// The server's certificate is for another host.
+    CertificateForAnotherHost,
+    /// The server's certificate is no longer, or not yet, valid.
+    CertificateExpired,
+    /// The server wants user and password, and the order has none.
+    CredentialsMissing,
+    /// The server refused user or password. Not tried again: servers lock accounts out.
+    AuthenticationRefused,
+}
+
+impl TargetFault {
+    /// Whether the next attempt would end the same way until the order is changed: then there is none.
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::CredentialsMissing | Self::AuthenticationRefused)
+    }
 }
 
 impl std::fmt::Display for TargetFault {
@@ -136,7 +168,29 @@ impl std::fmt::Display for TargetFault {
             Self::Protocol => "the RTMP server broke the protocol",
             Self::ConnectRefused => "the RTMP server refused connect",
             Self::PublishRefused => "the RTMP server refused publish",
+            Self::NameTaken => "the stream name is being published already",
+            Self::TooSlow => "the RTMP server takes less than the call sends",
+            Self::PictureChanged => "the picture changed, which this service takes only in a new publication",
             Self::TimedOut => "the RTMP server did not answer in time",
+            Self::ClosedInHandshake => {
+                "the RTMP server closed the connection before the handshake: if its port speaks TLS, use rtmps://"
+            }
+            Self::NeedsTls => "the server's port speaks TLS: use rtmps://",
+            Self::NoTls => "the server did not answer in TLS: if its port speaks plain RTMP, use rtmp://",
+            Self::Tls => "TLS with the RTMP server failed",
+            Self::CertificateRefused => {
+                "the RTMP server's certificate is not trusted: add its issuer to rtmp.tls_roots, or accept any by rtmpTlsVerify=false"
+            }
+            Self::CertificateForAnotherHost => {
+                "the RTMP server's certificate is for another host: use the name that it names, or accept any by rtmpTlsVerify=false"
+            }
+            Self::CertificateExpired => {
+                "the RTMP server's certificate is expired or not yet valid: renew it, or set this machine's clock"
+            }
+            Self::CredentialsMissing => {
+                "the RTMP server wants a user and password: give rtmpUser and rtmpPassword, or write them into the URL"
+            }
+            Self::AuthenticationRefused => "the RTMP server refused user or password",
         })
     }
 }
