@@ -15,20 +15,22 @@ pub struct Redirection {
     tried: Vec<SipUri>,
     /// To be tried, the next one last.
     waiting: Vec<(u16, SipUri)>,
+    /// The callee was a `sips:` URI: nobody asked for less (RFC 3261 §8.1.3.4).
+    secure: bool,
 }
 
 impl Redirection {
     /// `first` is the Request-URI of the first INVITE.
     pub fn new(first: SipUri) -> Self {
-        Self { tried: vec![first], waiting: Vec::new() }
+        Self { secure: first.secure, tried: vec![first], waiting: Vec::new() }
     }
 
     /// Takes the Contact values of a 3xx. By `q`, then in the order in which they came (RFC 3261 §8.1.3.4).
     pub fn handle_contacts<'a>(&mut self, values: impl IntoIterator<Item = &'a str>) {
         for contact in contact::parse(values) {
             let known = self.tried.iter().chain(self.waiting.iter().map(|(_, uri)| uri));
-            if contact.uri.secure || known.into_iter().any(|uri| uri.is_equivalent(&contact.uri)) {
-                // `sips:` needs TLS on every hop, which this release has not.
+            let less_secure = self.secure && !contact.uri.secure;
+            if less_secure || known.into_iter().any(|uri| uri.is_equivalent(&contact.uri)) {
                 continue;
             }
             // The next is taken from the end: ascending q, first-named among equals last.
@@ -63,12 +65,20 @@ mod tests {
         let mut targets = redirection();
         targets.handle_contacts([
             "<sip:low@x>;q=0.1, <sip:first@x>, <sip:second@x>;q=1.0",
-            "<sips:no@x>, <sip:a@one>",
+            "<sips:safe@x>;q=0.05, <sip:a@one>",
         ]);
         let order: Vec<_> = std::iter::from_fn(|| targets.next_target()).map(|uri| uri.to_string()).collect();
-        assert_eq!(order, ["sip:first@x", "sip:second@x", "sip:low@x"].map(str::to_owned));
+        assert_eq!(order, ["sip:first@x", "sip:second@x", "sip:low@x", "sips:safe@x"].map(str::to_owned));
         // A loop back gives nothing.
         targets.handle_contacts(["<sip:low@x>, <sip:a@ONE>"]);
+        assert_eq!(targets.next_target(), None);
+    }
+
+    #[test]
+    fn a_secure_callee_is_not_left_for_an_insecure_target() {
+        let mut targets = Redirection::new("sips:a@one".parse().unwrap());
+        targets.handle_contacts(["<sip:b@two>, <sips:c@three>"]);
+        assert_eq!(targets.next_target().map(|uri| uri.to_string()), Some("sips:c@three".to_owned()));
         assert_eq!(targets.next_target(), None);
     }
 

@@ -206,17 +206,17 @@ impl SipUri {
 
     /// The transport that the URI asks for; `None`: none named, or one that we lack.
     pub fn transport(&self) -> Option<Transport> {
-        match self.parameter("transport")? {
-            name if name.eq_ignore_ascii_case("tcp") => Some(Transport::Tcp),
-            name if name.eq_ignore_ascii_case("udp") => Some(Transport::Udp),
-            _ => None,
-        }
+        Transport::parse(self.parameter("transport")?)
     }
 
-    /// Adds `;transport=` unless one is there. UDP is the default and is not written (RFC 3261 §19.1.2).
-    fn with_transport(mut self, transport: Transport) -> Self {
-        if transport == Transport::Tcp && self.parameter("transport").is_none() {
-            self.parameters.push(("transport".to_owned(), Some("tcp".to_owned())));
+    /// Adds `;transport=` unless one is there. UDP is the default and is not written (RFC 3261 §19.1.2); `sips:` says
+    /// TLS by itself, and `transport=tls` beside it is barred (RFC 5630 §3.1.4).
+    fn with_transport(mut self, transport: Option<Transport>) -> Self {
+        if let Some(transport @ (Transport::Tcp | Transport::Tls)) = transport
+            && !self.secure
+            && self.parameter("transport").is_none()
+        {
+            self.parameters.push(("transport".to_owned(), Some(transport.name().to_owned())));
         }
         self
     }
@@ -323,8 +323,10 @@ pub struct Addresses {
     pub routes: Vec<SipUri>,
     /// Where the request goes on the network: the first Route's host, else the Request-URI's.
     pub next_hop: HostPort,
-    /// Over which transport.
-    pub transport: Transport,
+    /// Over which transport; `None`: as the next hop's records say (RFC 3263 §4.1).
+    pub transport: Option<Transport>,
+    /// The next hop is to be reached over TLS only: the URI that names it is `sips:` (RFC 3261 §26.2.2).
+    pub secure: bool,
 }
 
 impl Addresses {
@@ -335,7 +337,8 @@ impl Addresses {
     /// [`UriError`] naming the field of the order that must change.
     pub fn for_call(account: &Account, callee: &str) -> Result<Self, UriError> {
         let server = server(account)?;
-        let request_uri = request_uri(&server, account, callee)?;
+        let mut request_uri = request_uri(&server, account, callee)?;
+        request_uri.secure |= server_is_secure(account);
         Self::build(account, server, request_uri.clone(), request_uri)
     }
 
@@ -345,8 +348,10 @@ impl Addresses {
     /// [`UriError`] naming the field of the account that must change.
     pub fn for_registration(account: &Account) -> Result<Self, UriError> {
         let server = server(account)?;
-        let request_uri = SipUri::new("domain", None, server.clone())?;
-        let to = SipUri::new("login", Some(&account.login), server.clone())?;
+        let mut request_uri = SipUri::new("domain", None, server.clone())?;
+        let mut to = SipUri::new("login", Some(&account.login), server.clone())?;
+        request_uri.secure = server_is_secure(account);
+        to.secure = request_uri.secure;
         Self::build(account, server, request_uri, to)
     }
 
@@ -355,8 +360,9 @@ impl Addresses {
         let mut addresses = self.clone();
         if addresses.routes.is_empty() {
             addresses.next_hop = target.host_port.clone();
-            if let Some(transport) = target.transport() {
-                addresses.transport = transport;
+            addresses.secure = target.secure;
+            if let Some(transport) = transport_of(&target) {
+                addresses.transport = Some(transport);
             }
         }
         addresses.request_uri = target;
@@ -370,23 +376,27 @@ impl Addresses {
         if account.login.is_empty() {
             return Err(UriError { field: "login", problem: Problem::User });
         }
-        let from = SipUri::new("login", Some(&account.login), server)?.as_address_of_record();
+        let mut from = SipUri::new("login", Some(&account.login), server)?.as_address_of_record();
+        from.secure = server_is_secure(account);
         let mut transport = account.transport;
         let mut routes = Vec::new();
         let request_uri = match outbound_proxy(account)? {
-            Some(proxy) => {
+            Some((proxy, secure)) => {
                 let mut route = SipUri::new("outboundProxy", None, proxy)?;
                 route.parameters.push(("lr".to_owned(), None));
+                // RFC 5630 §3.1.2: every hop of a sips: request is a secure one.
+                route.secure = secure || request_uri.secure;
                 routes.push(route.with_transport(transport));
                 request_uri
             }
             None => {
-                transport = request_uri.transport().unwrap_or(transport);
+                transport = transport_of(&request_uri).or(transport);
                 request_uri.with_transport(transport)
             }
         };
-        let next_hop =
-            routes.first().map_or_else(|| request_uri.host_port.clone(), |route| route.host_port.clone());
+        let next_hop = routes.first().unwrap_or(&request_uri);
+        let secure = next_hop.secure;
+        let next_hop = next_hop.host_port.clone();
         Ok(Self {
             to: to.as_address_of_record(),
             from_name: account.visible_name.clone().filter(|name| !name.is_empty()),
@@ -394,7 +404,8 @@ impl Addresses {
             from,
             routes,
             next_hop,
-            transport,
+            transport: if secure { Some(Transport::Tls) } else { transport },
+            secure,
         })
     }
 
@@ -415,44 +426,66 @@ impl Addresses {
         self.routes.iter().map(|route| format!("<{route}>")).collect()
     }
 
-    /// Our Contact at the local address that the transport uses.
-    pub fn contact(&self, local: SocketAddr) -> SipUri {
+    /// Our Contact at the local address that `transport` uses. It is `sips:` if the Request-URI or the topmost Route is
+    /// (RFC 3261 §8.1.1.8).
+    pub fn contact(&self, local: SocketAddr, transport: Transport) -> SipUri {
         let contact = SipUri {
-            secure: false,
+            secure: self.secure || self.request_uri.secure,
             user: self.from.user.clone(),
             host_port: HostPort::from(local),
             parameters: Vec::new(),
         };
-        contact.with_transport(self.transport)
+        contact.with_transport(Some(transport))
     }
 }
 
 /// The account's SIP server. A port written in the domain wins over the account's; the account's port belongs to the
 /// outbound proxy if there is one.
 fn server(account: &Account) -> Result<HostPort, UriError> {
-    let mut server = HostPort::parse("domain", &account.domain)?;
+    let domain = account.domain.trim();
+    let domain =
+        ["sip:", "sips:"].into_iter().find_map(|scheme| without_scheme(domain, scheme)).unwrap_or(domain);
+    let mut server = HostPort::parse("domain", domain)?;
     if server.port.is_none() && account.outbound_proxy.is_none() {
         server.port = explicit_port(account.port);
     }
     Ok(server)
 }
 
-fn outbound_proxy(account: &Account) -> Result<Option<HostPort>, UriError> {
+/// The domain is written as `sips:domain`: then every URI of the account is a `sips:` one.
+fn server_is_secure(account: &Account) -> bool {
+    without_scheme(account.domain.trim(), "sips:").is_some()
+}
+
+fn without_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
+    text.get(..scheme.len()).filter(|found| found.eq_ignore_ascii_case(scheme)).map(|_| &text[scheme.len()..])
+}
+
+/// The transport that a URI asks for, in its scheme or in a parameter.
+fn transport_of(uri: &SipUri) -> Option<Transport> {
+    if uri.secure { Some(Transport::Tls) } else { uri.transport() }
+}
+
+/// The outbound proxy, and whether it is written as `sips:`.
+fn outbound_proxy(account: &Account) -> Result<Option<(HostPort, bool)>, UriError> {
     let Some(text) = account.outbound_proxy.as_deref().map(str::trim).filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
-    let mut proxy = if text.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sip:")) {
-        SipUri::parse("outboundProxy", text)?.host_port
+    let has_scheme = ["sip:", "sips:"].into_iter().any(|scheme| without_scheme(text, scheme).is_some());
+    let (mut proxy, secure) = if has_scheme {
+        let uri = SipUri::parse("outboundProxy", text)?;
+        (uri.host_port, uri.secure)
     } else {
-        HostPort::parse("outboundProxy", text)?
+        (HostPort::parse("outboundProxy", text)?, false)
     };
     if proxy.port.is_none() {
         proxy.port = explicit_port(account.port);
     }
-    Ok(Some(proxy))
+    Ok(Some((proxy, secure)))
 }
 
-/// 5060 and 0 are left unwritten, so that SRV records count (RFC 3263 §4.2: a written port rules them out).
+/// 5060 and 0 are left unwritten, so that SRV records count (RFC 3263 §4.2: a written port rules them out), and so that
+/// an account's usual 5060 does not become the port of TLS.
 fn explicit_port(port: u16) -> Option<u16> {
     (port != 0 && port != DEFAULT_PORT).then_some(port)
 }
@@ -553,7 +586,7 @@ mod tests {
             domain: "pbx.example.com".into(),
             port: 5060,
             outbound_proxy: None,
-            transport: Transport::Udp,
+            transport: Some(Transport::Udp),
             register: false,
             visible_name: None,
         }
@@ -629,7 +662,7 @@ mod tests {
         let account = Account {
             outbound_proxy: Some("proxy.example".into()),
             port: 5070,
-            transport: Transport::Tcp,
+            transport: Some(Transport::Tcp),
             visible_name: Some("Ann \"A\" \\ Lee".into()),
             ..account()
         };
@@ -639,7 +672,7 @@ mod tests {
         assert_eq!(addresses.next_hop.to_string(), "proxy.example:5070");
         assert_eq!(addresses.from_header(), r#""Ann \"A\" \\ Lee" <sip:1000@pbx.example.com>"#);
         assert_eq!(
-            addresses.contact("192.0.2.1:5062".parse().unwrap()).to_string(),
+            addresses.contact("192.0.2.1:5062".parse().unwrap(), Transport::Tcp).to_string(),
             "sip:1000@192.0.2.1:5062;transport=tcp"
         );
         let moved = addresses.redirected("sip:9@elsewhere:5099".parse().unwrap());
@@ -653,6 +686,36 @@ mod tests {
     }
 
     #[test]
+    fn tls_is_written_as_its_parameter_and_sips_needs_none() {
+        let account = Account { transport: Some(Transport::Tls), ..account() };
+        let addresses = Addresses::for_call(&account, "1").unwrap();
+        assert_eq!(addresses.request_uri.to_string(), "sip:1@pbx.example.com;transport=tls");
+        assert_eq!((addresses.transport, addresses.secure), (Some(Transport::Tls), false));
+        let local = "192.0.2.1:5061".parse().unwrap();
+        let contact = |addresses: &Addresses| addresses.contact(local, Transport::Tls).to_string();
+        assert_eq!(contact(&addresses), "sip:1000@192.0.2.1:5061;transport=tls");
+
+        let addresses = Addresses::for_call(&account, "sips:bob@other.example").unwrap();
+        assert_eq!(addresses.request_uri.to_string(), "sips:bob@other.example");
+        assert_eq!((addresses.transport, addresses.secure), (Some(Transport::Tls), true));
+        assert_eq!(contact(&addresses), "sips:1000@192.0.2.1:5061");
+
+        let account = Account { domain: "sips:pbx.example.com".into(), transport: None, ..account };
+        let addresses = Addresses::for_registration(&account).unwrap();
+        assert_eq!(addresses.request_uri.to_string(), "sips:pbx.example.com");
+        assert_eq!(addresses.to_header(), "<sips:1000@pbx.example.com>");
+        assert_eq!(addresses.from_header(), "<sips:1000@pbx.example.com>");
+        assert_eq!(addresses.transport, Some(Transport::Tls));
+
+        let account = Account { outbound_proxy: Some("sips:edge.example".into()), ..account };
+        let addresses = Addresses::for_call(&account, "1").unwrap();
+        assert_eq!(addresses.route_headers(), ["<sips:edge.example;lr>"]);
+        let moved = Addresses::for_call(&self::account(), "1").unwrap();
+        let moved = moved.redirected("sips:9@elsewhere".parse().unwrap());
+        assert_eq!((moved.transport, moved.secure), (Some(Transport::Tls), true));
+    }
+
+    #[test]
     fn ipv6_domains_are_bracketed() {
         for domain in ["2001:db8::1", "[2001:db8::1]"] {
             let account = Account { domain: domain.into(), port: 5080, ..account() };
@@ -662,7 +725,7 @@ mod tests {
         }
         let local = "[2001:db8::9]:5060".parse().unwrap();
         let addresses = Addresses::for_call(&account(), "1").unwrap();
-        assert_eq!(addresses.contact(local).to_string(), "sip:1000@[2001:db8::9]:5060");
+        assert_eq!(addresses.contact(local, Transport::Udp).to_string(), "sip:1000@[2001:db8::9]:5060");
     }
 
     #[test]
