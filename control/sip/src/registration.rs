@@ -82,6 +82,8 @@ pub struct Registration {
     attempts: u8,
     failures: u32,
     is_registered: bool,
+    /// When the binding that the registrar granted last ends.
+    expires_at: Option<Timestamp>,
     actions: VecDeque<RegistrationAction>,
 }
 
@@ -100,6 +102,7 @@ impl Registration {
             attempts: 0,
             failures: 0,
             is_registered: false,
+            expires_at: None,
             actions: VecDeque::new(),
         })
     }
@@ -119,6 +122,11 @@ impl Registration {
     /// Whether the registrar holds our Contact.
     pub const fn is_registered(&self) -> bool {
         self.is_registered
+    }
+
+    /// When the binding ends unless it is refreshed; `None` before the first.
+    pub const fn expires_at(&self) -> Option<Timestamp> {
+        self.expires_at
     }
 
     /// Sends the first REGISTER.
@@ -267,6 +275,7 @@ impl Registration {
         // At 80 %, yet 30 s ahead where that is earlier; never in a tight loop.
         let refresh_in = (granted * 4 / 5).min(granted.saturating_sub(Duration::from_secs(30)));
         let refresh_in = refresh_in.max(granted / 2).max(BACK_OFF);
+        self.expires_at = Some(now + granted);
         self.state = State::Registered { refresh_at: now + refresh_in };
         if !std::mem::replace(&mut self.is_registered, true) {
             self.actions.push_back(RegistrationAction::Registered);
@@ -315,7 +324,7 @@ mod tests {
             domain: "pbx".into(),
             port: 5060,
             outbound_proxy: None,
-            transport: Transport::Udp,
+            transport: Some(Transport::Udp),
             register: true,
             visible_name: None,
         };
