@@ -29,8 +29,9 @@ pub const SEND_QUEUE_MS_MAX: u32 = 5_000;
 /// iovecs of one vectored send (`IOV_MAX` is 1024); the rest goes with the next send.
 pub const IOVECS_MAX: usize = 512;
 
-/// RTMP targets of one broadcast; a further one is refused.
-pub const TARGETS_PER_BROADCAST_MAX: usize = 32;
+/// RTMP targets of one broadcast; a further one is refused. Each costs a connection, a queue of at most
+/// [`SEND_QUEUE_SLICES_MAX`] references and the writes; the payload is shared.
+pub const TARGETS_PER_BROADCAST_MAX: usize = 256;
 
 /// DTMF steps waiting on one call; a longer order is refused.
 pub const DTMF_QUEUE_MAX: usize = 64;

@@ -22,6 +22,9 @@ pub struct MediaOptions {
     pub keyframe_interval_max: Duration,
     /// Publish silent AAC when the call has no audio (many CDNs refuse video alone).
     pub silent_audio: bool,
+    /// Bit rate that the sender of video is asked to keep to, in bits per second with packet overhead, where the
+    /// call agreed on it (TMMBR, RFC 5104 §4.2.1); `None`: not asked.
+    pub video_bit_rate_wanted: Option<u32>,
 }
 
 impl Default for MediaOptions {
@@ -31,6 +34,7 @@ impl Default for MediaOptions {
             reorder_wait: Duration::from_millis(60),
             keyframe_interval_max: Duration::from_secs(2),
             silent_audio: true,
+            video_bit_rate_wanted: None,
         }
     }
 }
