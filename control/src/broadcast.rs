@@ -9,16 +9,18 @@ use std::time::{Duration, Instant};
 use sipcast_contract::dtmf::DtmfStep;
 use sipcast_contract::report::Refusal;
 use sipcast_contract::statistics::ShardStatistics;
-use sipcast_contract::{Command, CommandSender, MediaWanted, RtmpUrl, Secret, TargetState, limits};
+use sipcast_contract::{BroadcastId, Command, CommandSender, MediaWanted, TargetState, limits};
 use sipcast_sip::event::CallStatus;
-use sipcast_sip::order::Account;
+use sipcast_sip::order::{Account, MediaSecurity};
 use tokio::sync::{Notify, oneshot};
 
 use crate::ControlOptions;
 use crate::course::Course;
 use crate::dialer::Dialer;
-use crate::ordered_url::OrderedUrl;
-use crate::registry::{Broadcast, NewBroadcast, Publication, Registry, Signals, Taken};
+use crate::events::{EventKind, Events};
+use crate::order::{DtmfRequest, FieldFault, OrderRequest, TargetOrder};
+use crate::registry::{Broadcast, NewBroadcast, Publication, Push, Registry, Signals, Taken, Target};
+use crate::resolve;
 use crate::statistics::{Statistics, Totals};
 
 /// All broadcasts of this process. Cheap to clone; every clone is the same set.
@@ -78,18 +80,13 @@ pub(crate) struct StartOrder {
     pub(crate) callee: String,
     pub(crate) account: Account,
     pub(crate) wanted: MediaWanted,
+    pub(crate) security: MediaSecurity,
     pub(crate) app_key: Option<String>,
-    pub(crate) direct: Option<DirectOrder>,
+    /// The target that is part of the call (`/rest-api`); its stream name is as ordered, without or with prefix.
+    pub(crate) direct: Option<TargetOrder>,
+    /// Targets from the start, published by the names they have; their hosts are looked up.
+    pub(crate) targets: Vec<TargetOrder>,
     pub(crate) to_stream: Option<String>,
-}
-
-/// Publish the call straight to one RTMP application.
-pub(crate) struct DirectOrder {
-    pub(crate) url: RtmpUrl,
-    /// The URL as it was ordered, to show.
-    pub(crate) url_as_ordered: OrderedUrl,
-    /// The stream name as it was ordered, without or with prefix.
-    pub(crate) stream: Secret<String>,
 }
 
 /// Digits to send.
@@ -124,6 +121,15 @@ pub(crate) enum StartError {
     Taken(Taken),
     /// The process drains.
     Stopping,
+}
+
+/// Why an order of any face is not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum OrderError {
+    /// A field is wrong.
+    Field(FieldFault),
+    /// The order is right, yet cannot be taken now.
+    Start(StartError),
 }
 
 /// Why digits are not sent.
@@ -182,11 +188,44 @@ impl Broadcasts {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Takes an order: the call is findable when this returns and goes its course from then on.
+    /// What happens, for subscribers.
+    pub(crate) fn events(&self) -> &Events {
+        &self.shared.options.events
+    }
+
+    /// Takes an order as a client wrote it, with its targets' hosts looked up first, so that nothing is begun that
+    /// must fail. Gives the broadcast's name, made up where the order has none.
+    ///
+    /// # Errors
+    /// [`OrderError`]: nothing was started.
+    pub(crate) async fn order(&self, mut request: OrderRequest) -> Result<String, OrderError> {
+        request.call_id = request.call_id.filter(|id| !id.is_empty()).or_else(|| Some(random_id()));
+        let mut order = request.validate().map_err(OrderError::Field)?;
+        if self.shared.stopping.load(Ordering::Acquire) {
+            return Err(OrderError::Start(StartError::Stopping));
+        }
+        let look_ups = order.targets.iter_mut().enumerate().map(async |(n, target)| {
+            let found = resolve::addresses(&target.url).await;
+            target.addresses = found.map_err(|error| {
+                FieldFault::new(
+                    format!("targets[{n}].rtmpUrl"),
+                    error.to_string(),
+                    "an rtmp:// URL whose host resolves",
+                )
+            })?;
+            Ok(())
+        });
+        futures_util::future::try_join_all(look_ups).await.map_err(OrderError::Field)?;
+        let call_id = order.call_id.clone();
+        self.start(order).map_err(OrderError::Start)?;
+        Ok(call_id)
+    }
+
+    /// Takes a checked order: the call is findable when this returns and goes its course from then on.
     ///
     /// # Errors
     /// [`StartError`]: nothing was started.
-    pub(crate) fn start(&self, order: StartOrder) -> Result<(), StartError> {
+    pub(crate) fn start(&self, mut order: StartOrder) -> Result<(), StartError> {
         let shared = &self.shared;
         if shared.stopping.load(Ordering::Acquire) {
             return Err(StartError::Stopping);
@@ -204,17 +243,39 @@ impl Broadcasts {
         broadcast.has_video = order.wanted.video;
         broadcast.direct = order.direct.as_ref().map(|d| (d.url_as_ordered.clone(), d.stream.clone()));
         broadcast.to_stream.clone_from(&order.to_stream);
+        let ordered = EventKind::Ordered {
+            caller: broadcast.caller.clone(),
+            callee: broadcast.callee.clone(),
+            has_audio: broadcast.has_audio,
+            has_video: broadcast.has_video,
+        };
         let prefix = &shared.options.stream_prefix;
+        let targets = std::mem::take(&mut order.targets);
+        let shown_name = prefix.published(&order.call_id);
+        let targets = targets.into_iter().map(|target| {
+            let push = Push::new(shown_name.clone(), target.url_as_ordered.clone());
+            Target::new(target.into_spec(&shared.options.flash_version), Some(push))
+        });
+        let targets = targets.collect();
         let publication =
             order.direct.as_ref().map(|d| Publication::new(&d.url, &prefix.published(d.stream.reveal())));
         let source = order.to_stream.as_deref().map(|name| prefix.bare(name).to_owned());
-        let inserted = shared.registry().insert(NewBroadcast { broadcast, publication, source });
-        let id = inserted.map_err(|taken| {
-            if taken == Taken::Full {
-                shared.counters.refused.fetch_add(1, Ordering::Relaxed);
+        let new = NewBroadcast { broadcast, publication, source, targets };
+        let id = {
+            let mut registry = shared.registry();
+            let id = registry.insert(new).map_err(|taken| {
+                if taken == Taken::Full {
+                    shared.counters.refused.fetch_add(1, Ordering::Relaxed);
+                }
+                StartError::Taken(taken)
+            })?;
+            // Told under the lock: subscribers hear the order first.
+            if let Some(broadcast) = registry.get_mut(id) {
+                shared.tell(broadcast, ordered);
+                broadcast.targets.iter().for_each(|(id, target)| shared.tell(broadcast, target.event(*id)));
             }
-            StartError::Taken(taken)
-        })?;
+            id
+        };
         shared.counters.ordered.fetch_add(1, Ordering::Relaxed);
         // Debug format: the text is the client's and must not forge log lines.
         tracing::info!(broadcast = %id, call_id = ?order.call_id, callee = ?order.callee, "call ordered");
@@ -225,6 +286,19 @@ impl Broadcasts {
             terminate.cancel();
         }
         Ok(())
+    }
+
+    /// Checks digits as a client wrote them and sends them now, or when the call is answered.
+    ///
+    /// # Errors
+    /// The field that is wrong, or why they are not sent.
+    pub(crate) fn order_dtmf(
+        &self,
+        call_id: &str,
+        request: DtmfRequest,
+    ) -> Result<(), Result<DtmfError, FieldFault>> {
+        let order = request.validate().map_err(Err)?;
+        self.send_dtmf(call_id, order).map_err(Ok)
     }
 
     /// The calls that fit `filter`, oldest first, those within their grace time included.
@@ -259,19 +333,23 @@ impl Broadcasts {
             .live_call_mut(call_id)
             .filter(|b| !b.signals.terminate.is_cancelled())
             .ok_or(DtmfError::NoSuchCall)?;
+        let told = EventKind::Dtmf { steps: order.steps.len(), sent: false };
         // Digits keep their order: while earlier ones wait, later ones queue behind them.
         if broadcast.answered && broadcast.dtmf_waiting.is_empty() {
             let fits = broadcast.dtmf_in_shard + order.steps.len() <= limits::DTMF_QUEUE_MAX;
             let by_shard = self.shared.goes_by_shard(broadcast, &order);
-            return self.shared.send_digits(broadcast, order).map_err(|_| match by_shard && fits {
+            self.shared.send_digits(broadcast, order).map_err(|_| match by_shard && fits {
                 true => DtmfError::Busy,
                 false => DtmfError::QueueFull,
-            });
+            })?;
+            self.shared.tell(broadcast, told);
+            return Ok(());
         }
         if broadcast.dtmf_steps_waiting() + order.steps.len() > limits::DTMF_QUEUE_MAX {
             return Err(DtmfError::QueueFull);
         }
         broadcast.dtmf_waiting.push(order);
+        self.shared.tell(broadcast, told);
         Ok(())
     }
 
@@ -346,6 +424,19 @@ impl Shared {
         self.figures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Tells subscribers what happened to a broadcast. Called with the registry locked, so that events have the
+    /// order in which things were noted.
+    pub(crate) fn tell(&self, broadcast: &Broadcast, kind: EventKind) {
+        self.options.events.tell(broadcast.subject(), kind);
+    }
+
+    /// The same, by the broadcast's number.
+    pub(crate) fn tell_of(&self, id: BroadcastId, kind: EventKind) {
+        if let Some(broadcast) = self.registry().get_mut(id) {
+            self.tell(broadcast, kind);
+        }
+    }
+
     /// Sends digits of an answered call the way they were ordered. `Err` gives them back.
     pub(crate) fn send_digits(&self, broadcast: &mut Broadcast, order: DtmfOrder) -> Result<(), DtmfOrder> {
         if self.goes_by_shard(broadcast, &order) {
@@ -380,6 +471,14 @@ impl Shared {
         }
         true
     }
+}
+
+/// 128 random bits in hexadecimal, in the grouping of a UUID.
+pub(crate) fn random_id() -> String {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).expect("the operating system gives random bytes once it has booted");
+    let hex: String = bits.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
 fn view(b: &Broadcast) -> CallView {

@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use sipcast_contract::statistics::TargetStatistics;
-use sipcast_contract::{BroadcastId, Command, MediaWanted, RtmpTarget, RtmpUrl, Secret, TargetState};
+use sipcast_contract::{BroadcastId, Command, MediaWanted, Secret};
 use sipcast_sip::event::{CallEnd, CallEvent, CallStatus};
-use sipcast_sip::order::{Account, CallOrder, LocalMedia, MediaSecurity};
+use sipcast_sip::order::{Account, CallOrder, LocalMedia, MediaSecurity, Preferences};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::broadcast::{Broadcasts, OpenAnswer, Shared, StartOrder};
 use crate::dialer::Dialed;
-use crate::registry::{Broadcast, Publication, Signals, Target};
+use crate::events::{EndTotals, EventKind, TargetStateName};
+use crate::order::TargetOrder;
+use crate::registry::{Broadcast, Signals, Target};
 use crate::resolve;
 
 /// One broadcast from its order to its end.
@@ -26,7 +27,9 @@ pub(crate) struct Course {
     account: Account,
     callee: String,
     wanted: MediaWanted,
-    direct: Option<(RtmpUrl, Secret<String>)>,
+    security: MediaSecurity,
+    /// By the name to publish.
+    direct: Option<TargetOrder>,
     signals: Arc<Signals>,
     opened: oneshot::Receiver<OpenAnswer>,
     closed: oneshot::Receiver<()>,
@@ -44,13 +47,25 @@ impl Course {
         opened: oneshot::Receiver<OpenAnswer>,
         closed: oneshot::Receiver<()>,
     ) -> Self {
-        let StartOrder { callee, account, wanted, direct, .. } = order;
+        let StartOrder { callee, account, wanted, security, direct, .. } = order;
         let prefix = &broadcasts.shared.options.stream_prefix;
         let direct = direct.map(|d| {
             let name = prefix.published(d.stream.reveal());
-            (d.url, Secret::new(name))
+            TargetOrder { stream: Secret::new(name), ..d }
         });
-        Self { broadcasts, id, account, callee, wanted, direct, signals, opened, closed, open_sent: false }
+        Self {
+            broadcasts,
+            id,
+            account,
+            callee,
+            wanted,
+            security,
+            direct,
+            signals,
+            opened,
+            closed,
+            open_sent: false,
+        }
     }
 
     /// Runs it as a task. Whatever happens, the broadcast ends with a final status and is forgotten after its
@@ -82,7 +97,7 @@ impl Course {
             tracing::info!(broadcast = %id, status = %end.status, sip_status = end.sip_status, reason = ?end.reason,
                 "call ended");
             let reason = Some(end.reason).filter(|reason| !reason.is_empty());
-            shared.registry().finish(id, end.status, end.sip_status, reason);
+            shared.finish(id, end.status, end.sip_status, reason);
             shared.ended.notify_waiters();
             sleep(shared.options.grace).await;
             shared.registry().forget(id);
@@ -119,7 +134,8 @@ impl Course {
             account: self.account.clone(),
             callee: self.callee.clone(),
             media: LocalMedia { address, audio_port, video_port },
-            security: MediaSecurity::default(),
+            security: self.security,
+            preferences: Preferences::default(),
         });
         self.note(|b| b.line = Some(Arc::clone(&dialed.line)));
         self.follow(dialed).await
@@ -130,7 +146,7 @@ impl Course {
         let shared = &self.broadcasts.shared;
         let look_up = async {
             match &self.direct {
-                Some((url, _)) => resolve::addresses(url).await.map(Some),
+                Some(direct) => resolve::addresses(&direct.url).await.map(Some),
                 None => Ok(None),
             }
         };
@@ -140,21 +156,16 @@ impl Course {
             self.note(|b| b.direct_state.failed = true);
             failed(0, format!("rtmpUrl: {error}"))
         })?;
-        if let (Some(addresses), Some((url, name))) = (addresses, self.direct.clone()) {
-            let publication = Publication::new(&url, name.reveal());
-            let flash_version = shared.options.flash_version.clone();
-            let spec = RtmpTarget { flash_version, ..RtmpTarget::new(url, name, addresses) };
-            let target = Target {
-                spec,
-                publication,
-                push: None,
-                state: TargetState::Connecting,
-                handed_over: false,
-                muted: false,
-                looking_up: false,
-                statistics: TargetStatistics::default(),
-            };
-            shared.registry().add_target(self.id, target);
+        if let (Some(addresses), Some(direct)) = (addresses, self.direct.clone()) {
+            let spec = TargetOrder { addresses, ..direct }.into_spec(&shared.options.flash_version);
+            let target = Target::new(spec, None);
+            let mut registry = shared.registry();
+            if let Some(target_id) = registry.add_target(self.id, target)
+                && let Some(broadcast) = registry.get_mut(self.id)
+                && let Some(target) = broadcast.targets.get(&target_id)
+            {
+                shared.tell(broadcast, target.event(target_id));
+            }
         }
         match local {
             Ok(Ok(address)) => Ok(shared.options.media_offered.unwrap_or(address)),
@@ -221,10 +232,7 @@ impl Course {
         match event {
             CallEvent::Progress { status, sip_status } if !status.is_final() => {
                 *last_sip_status = sip_status;
-                self.note(|b| {
-                    b.status = status;
-                    b.sip_status = sip_status;
-                });
+                self.note_status(status, sip_status);
             }
             CallEvent::Media { media, sdp } => {
                 let shared = &self.broadcasts.shared;
@@ -236,6 +244,7 @@ impl Course {
                 self.note(|b| {
                     b.telephone_event = media.audio.as_ref().is_some_and(|a| a.telephone_event.is_some());
                     b.sdp = Some(without_keys(&sdp));
+                    shared.tell(b, EventKind::media_agreed(&media));
                     // From here, not from the first ringing on: a publisher that sends nothing keeps the stream
                     // name occupied and is closed by many servers, and a declined call never goes on the air.
                     b.media_agreed = true;
@@ -244,18 +253,19 @@ impl Course {
             }
             CallEvent::Established => {
                 *last_sip_status = 200;
-                let first = self.note(|b| {
-                    b.status = CallStatus::Established;
-                    b.sip_status = 200;
-                    !std::mem::replace(&mut b.answered, true)
-                });
+                self.note_status(CallStatus::Established, 200);
+                let first = self.note(|b| !std::mem::replace(&mut b.answered, true));
                 if first == Some(true) {
                     self.broadcasts.shared.counters.established.fetch_add(1, Ordering::Relaxed);
                 }
                 self.send_waiting_digits().await;
             }
             CallEvent::Hold(on) => {
-                self.note(|b| b.status = if on { CallStatus::Hold } else { CallStatus::Established });
+                self.note(|b| self.broadcasts.shared.tell(b, EventKind::Hold { held: on }));
+                self.note_status(
+                    if on { CallStatus::Hold } else { CallStatus::Established },
+                    *last_sip_status,
+                );
             }
             // A final status comes as `Ended`, which the caller takes.
             CallEvent::Progress { .. } | CallEvent::Ended(_) => {}
@@ -312,6 +322,17 @@ impl Course {
         }
     }
 
+    /// Notes where the call stands, and tells it if that is news.
+    fn note_status(&self, status: CallStatus, sip_status: u16) {
+        self.note(|b| {
+            if (b.status, b.sip_status) != (status, sip_status) {
+                (b.status, b.sip_status) = (status, sip_status);
+                let told = EventKind::Status { status: status.as_str(), sip_status, reason: None };
+                self.broadcasts.shared.tell(b, told);
+            }
+        });
+    }
+
     fn shard(&self) -> usize {
         self.note(|b| b.shard).unwrap_or(0)
     }
@@ -320,6 +341,43 @@ impl Course {
     fn note<T>(&self, change: impl FnOnce(&mut Broadcast) -> T) -> Option<T> {
         let shared: &Shared = &self.broadcasts.shared;
         shared.registry().get_mut(self.id).map(change)
+    }
+}
+
+impl Shared {
+    /// Marks a broadcast as over and tells what it did.
+    fn finish(&self, id: BroadcastId, status: CallStatus, sip_status: u16, reason: Option<String>) {
+        let mut registry = self.registry();
+        if let Some(broadcast) = registry.get_mut(id).filter(|b| b.is_live()) {
+            for (&target, left) in &broadcast.targets {
+                let url = left.spec.url.to_string();
+                let state = TargetStateName::Ended;
+                self.tell(broadcast, EventKind::Target { target: target.0, url, state, fault: None });
+            }
+            let word = status.as_str();
+            self.tell(broadcast, EventKind::Status { status: word, sip_status, reason: reason.clone() });
+            let totals = totals(broadcast);
+            self.tell(
+                broadcast,
+                EventKind::Ended { status: word, sip_status, reason: reason.clone(), totals },
+            );
+        }
+        registry.finish(id, status, sip_status, reason);
+    }
+}
+
+fn totals(broadcast: &Broadcast) -> EndTotals {
+    let s = &broadcast.statistics;
+    // A clock that was set back in mid-call makes no negative time.
+    let duration = broadcast.ordered_at.elapsed().unwrap_or_default();
+    EndTotals {
+        duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+        audio_packets: s.audio.packets,
+        audio_lost: s.audio.lost,
+        video_packets: s.video.packets,
+        video_lost: s.video.lost,
+        access_units: s.access_units,
+        bytes_sent: s.targets.iter().map(|(_, target)| target.bytes_sent).sum(),
     }
 }
 

@@ -6,6 +6,8 @@
 mod broadcast;
 mod course;
 pub mod dialer;
+pub mod events;
+mod order;
 mod ordered_url;
 mod push;
 mod registry;
@@ -15,6 +17,8 @@ mod rest;
 pub mod sip_endpoint;
 pub mod statistics;
 pub mod stream_name;
+mod targets;
+mod view;
 
 use std::io;
 use std::net::IpAddr;
@@ -25,6 +29,7 @@ use crossbeam::channel::Receiver;
 use sipcast_contract::{CommandSender, MediaOptions, Report, RtmpTarget, Secret};
 
 pub use broadcast::Drained;
+pub use events::{Event, EventKind, Events};
 pub use sip_endpoint::SipEndpoint;
 pub use statistics::Statistics;
 pub use stream_name::StreamPrefix;
@@ -54,6 +59,8 @@ pub struct ControlOptions {
     pub cors: CorsOptions,
     /// RTMP URL of the embedded origin, `rtmp://host[:port]/app`; the page's player plays what goes there.
     pub origin_rtmp_url: Option<String>,
+    /// Where the control plane tells what happens. Clone it before, for others that tell or listen.
+    pub events: Events,
     /// What the page's form holds at first. Everyone who can open the page can read it.
     pub page: Option<PageDefaults>,
 }
@@ -70,6 +77,7 @@ impl Default for ControlOptions {
             flash_version: RtmpTarget::FLASH_VERSION_DEFAULT.to_owned(),
             cors: CorsOptions::default(),
             origin_rtmp_url: None,
+            events: Events::default(),
             page: None,
         }
     }
@@ -152,6 +160,11 @@ impl ControlPlane {
     /// into it must have none.
     pub fn router(&self) -> axum::Router {
         rest::router(self.broadcasts.clone())
+    }
+
+    /// What happens, for subscribers.
+    pub fn events(&self) -> &Events {
+        self.broadcasts.events()
     }
 
     /// Figures of this moment.

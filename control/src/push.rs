@@ -5,11 +5,11 @@
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
-use sipcast_contract::statistics::TargetStatistics;
-use sipcast_contract::{BroadcastId, Command, RtmpTarget, RtmpUrl, Secret, TargetId, TargetState, limits};
+use sipcast_contract::{BroadcastId, Command, RtmpUrl, TargetId, limits};
 
 use crate::broadcast::Broadcasts;
-use crate::ordered_url::OrderedUrl;
+use crate::events::EventKind;
+use crate::order::TargetOrder;
 use crate::registry::{Broadcast, Publication, Push, Registry, Target};
 use crate::resolve::{self, LookupError};
 
@@ -17,14 +17,7 @@ use crate::resolve::{self, LookupError};
 pub(crate) struct PushOrder {
     /// Source stream: a `toStream` or a published name, with or without prefix.
     pub(crate) stream: String,
-    pub(crate) url: RtmpUrl,
-    /// The URL as it was ordered, to show.
-    pub(crate) url_as_ordered: OrderedUrl,
-    /// The name that a complete URL ends in (`rtmpTransponderFullUrl`); `None`: the source's name with prefix.
-    pub(crate) name_in_url: Option<Secret<String>>,
-    pub(crate) flash_version: Option<String>,
-    /// Begin with silence.
-    pub(crate) muted: bool,
+    pub(crate) target: TargetOrder,
     /// As ordered, an object.
     pub(crate) options: serde_json::Value,
 }
@@ -83,48 +76,56 @@ impl Broadcasts {
         if shared.stopping.load(Ordering::Acquire) {
             return Err(PushError::Stopping);
         }
-        let prefix = &shared.options.stream_prefix;
-        let stream_name = prefix.published(&order.stream);
-        let spec_name = order.name_in_url.unwrap_or_else(|| Secret::new(stream_name.clone()));
-        let publication = Publication::new(&order.url, spec_name.reveal());
-        // Asked before the look-up, so that a wrong order is answered at once, and again by `add_target`.
-        {
+        let stream_name = shared.options.stream_prefix.published(&order.stream);
+        // Asked before the look-up, so that a wrong order is answered at once, and again by `insert_target`.
+        let id = {
             let registry = shared.registry();
             let source = self.source(&registry, &order.stream).ok_or(PushError::NoSuchStream)?;
             let pushed_already = |t: &Target| {
-                t.push
-                    .as_ref()
-                    .is_some_and(|p| p.stream_name == stream_name && p.rtmp_url == order.url_as_ordered)
+                t.push.as_ref().is_some_and(|p| {
+                    p.stream_name == stream_name && p.rtmp_url == order.target.url_as_ordered
+                })
             };
-            if registry.is_published(&publication) || source.targets.values().any(pushed_already) {
+            if source.targets.values().any(pushed_already) {
                 return Err(PushError::Duplicate);
             }
+            source.id
+        };
+        let push =
+            Push { options: order.options, ..Push::new(stream_name, order.target.url_as_ordered.clone()) };
+        let target_id = self.add_target_to(id, order.target, push).await?;
+        let mut registry = shared.registry();
+        let broadcast = registry.get_mut(id).ok_or(PushError::NoSuchStream)?;
+        let (width, height) = (broadcast.width, broadcast.height);
+        let added = broadcast.targets.get(&target_id).and_then(|t| view(t, width, height));
+        added.ok_or(PushError::NoSuchStream)
+    }
+
+    /// Adds a target to a broadcast, as `push` shows it.
+    ///
+    /// # Errors
+    /// [`PushError`]: nothing was added.
+    pub(crate) async fn add_target_to(
+        &self,
+        id: BroadcastId,
+        mut order: TargetOrder,
+        push: Push,
+    ) -> Result<TargetId, PushError> {
+        let shared = &self.shared;
+        if shared.stopping.load(Ordering::Acquire) {
+            return Err(PushError::Stopping);
         }
-        let addresses = resolve::addresses(&order.url).await.map_err(PushError::Unresolvable)?;
+        if shared.registry().is_published(&Publication::new(&order.url, order.stream.reveal())) {
+            return Err(PushError::Duplicate);
+        }
+        order.addresses = resolve::addresses(&order.url).await.map_err(PushError::Unresolvable)?;
 
         let mut registry = shared.registry();
-        let source = self.source(&registry, &order.stream).ok_or(PushError::NoSuchStream)?;
+        let source = registry.get_mut(id).filter(|b| b.takes_targets()).ok_or(PushError::NoSuchStream)?;
         if source.targets.len() >= limits::TARGETS_PER_BROADCAST_MAX {
             return Err(PushError::TooMany);
         }
-        let id = source.id;
-        let flash_version = order.flash_version.unwrap_or_else(|| shared.options.flash_version.clone());
-        let muted = order.muted;
-        let target = Target {
-            spec: RtmpTarget { muted, flash_version, ..RtmpTarget::new(order.url, spec_name, addresses) },
-            publication,
-            push: Some(Push {
-                media_session_id: session_id(),
-                stream_name,
-                rtmp_url: order.url_as_ordered,
-                options: order.options,
-            }),
-            state: TargetState::Connecting,
-            handed_over: false,
-            muted,
-            looking_up: false,
-            statistics: TargetStatistics::default(),
-        };
+        let target = Target::new(order.into_spec(&shared.options.flash_version), Some(push));
         let target_id = registry.add_target(id, target).ok_or(PushError::Duplicate)?;
         let broadcast = registry.get_mut(id).ok_or(PushError::NoSuchStream)?;
         if broadcast.hand_over_targets(&shared.shards[broadcast.shard]).is_err() {
@@ -132,9 +133,10 @@ impl Broadcasts {
             refused.iter().for_each(|target| registry.release_target(target));
             return Err(PushError::Busy);
         }
-        let (width, height) = (broadcast.width, broadcast.height);
-        let added = broadcast.targets.get(&target_id).and_then(|t| view(t, width, height));
-        added.ok_or(PushError::NoSuchStream)
+        if let Some(target) = broadcast.targets.get(&target_id) {
+            shared.tell(broadcast, target.event(target_id));
+        }
+        Ok(target_id)
     }
 
     /// The targets that fit `filter`, oldest first.
@@ -164,15 +166,7 @@ impl Broadcasts {
     pub(crate) fn terminate_push(&self, media_session_id: &str) -> Result<(), PushChangeError> {
         let mut registry = self.shared.registry();
         let (id, target_id) = registry.session(media_session_id).ok_or(PushChangeError::NoSuchSession)?;
-        let broadcast = registry.get_mut(id).ok_or(PushChangeError::NoSuchSession)?;
-        let handed_over = broadcast.targets.get(&target_id).is_some_and(|t| t.handed_over);
-        if handed_over {
-            self.send(broadcast, Command::RemoveTarget { broadcast: id, target: target_id })?;
-        }
-        if let Some(target) = broadcast.targets.remove(&target_id) {
-            registry.release_target(&target);
-        }
-        Ok(())
+        self.remove_target_of(&mut registry, id, target_id)
     }
 
     /// Replaces a target's sound by silence, or ends that.
@@ -182,12 +176,56 @@ impl Broadcasts {
     pub(crate) fn set_push_muted(&self, media_session_id: &str, muted: bool) -> Result<(), PushChangeError> {
         let mut registry = self.shared.registry();
         let (id, target_id) = registry.session(media_session_id).ok_or(PushChangeError::NoSuchSession)?;
+        self.set_target_muted_of(&mut registry, id, target_id, muted)
+    }
+
+    /// Takes a target off the air, whether direct or pushed.
+    ///
+    /// # Errors
+    /// [`PushChangeError`]: nothing changed.
+    pub(crate) fn remove_target_of(
+        &self,
+        registry: &mut Registry,
+        id: BroadcastId,
+        target_id: TargetId,
+    ) -> Result<(), PushChangeError> {
         let broadcast = registry.get_mut(id).ok_or(PushChangeError::NoSuchSession)?;
-        if broadcast.targets.get(&target_id).is_some_and(|t| t.handed_over) {
+        let target = broadcast.targets.get(&target_id).ok_or(PushChangeError::NoSuchSession)?;
+        if target.handed_over {
+            self.send(broadcast, Command::RemoveTarget { broadcast: id, target: target_id })?;
+        }
+        if let Some(target) = broadcast.remove_target(target_id) {
+            if target.push.is_none() {
+                broadcast.direct_state.target = Some(target.state);
+            }
+            self.shared.tell(broadcast, target.event(target_id));
+            registry.release_target(&target);
+        }
+        Ok(())
+    }
+
+    /// Replaces the sound of a target, direct or pushed, by silence, or ends that.
+    ///
+    /// # Errors
+    /// [`PushChangeError`]: nothing changed.
+    pub(crate) fn set_target_muted_of(
+        &self,
+        registry: &mut Registry,
+        id: BroadcastId,
+        target_id: TargetId,
+        muted: bool,
+    ) -> Result<(), PushChangeError> {
+        let broadcast = registry.get_mut(id).ok_or(PushChangeError::NoSuchSession)?;
+        let target = broadcast.targets.get(&target_id).ok_or(PushChangeError::NoSuchSession)?;
+        let news = target.muted != muted;
+        if target.handed_over {
             self.send(broadcast, Command::SetMuted { broadcast: id, target: target_id, muted })?;
         }
         if let Some(target) = broadcast.targets.get_mut(&target_id) {
             target.muted = muted;
+        }
+        if news {
+            self.shared.tell(broadcast, EventKind::TargetMuted { target: target_id.0, muted });
         }
         Ok(())
     }
@@ -254,21 +292,13 @@ fn same_set(a: &[SocketAddr], b: &[SocketAddr]) -> bool {
     a.len() == b.len() && a.iter().all(|address| b.contains(address))
 }
 
-/// 128 random bits in hexadecimal, in the grouping of a UUID.
-fn session_id() -> String {
-    let mut bits = [0; 16];
-    getrandom::fill(&mut bits).expect("the operating system gives random bytes once it has booted");
-    let hex: String = bits.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::broadcast::random_id;
 
     #[test]
     fn session_ids_differ() {
-        let (a, b) = (session_id(), session_id());
+        let (a, b) = (random_id(), random_id());
         assert_ne!(a, b);
         assert_eq!(a.len(), 36);
     }

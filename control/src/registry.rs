@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use sipcast_contract::statistics::{BroadcastStatistics, TargetStatistics};
 use sipcast_contract::{
@@ -13,8 +14,9 @@ use sipcast_sip::event::CallStatus;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::broadcast::{DtmfOrder, OpenAnswer};
+use crate::broadcast::{DtmfOrder, OpenAnswer, random_id};
 use crate::dialer::CallLine;
+use crate::events::{EventKind, Subject, TargetStateName};
 use crate::ordered_url::OrderedUrl;
 
 /// All broadcasts of this process, and the load of each shard. Invariants: `by_call_id`, `publications`, `sources`
@@ -79,8 +81,12 @@ pub(crate) struct Broadcast {
     pub dtmf_waiting: Vec<DtmfOrder>,
     /// Steps handed to the shard since it last said that all are sent; what its queue holds at most.
     pub dtmf_in_shard: usize,
+    /// When it was ordered.
+    pub ordered_at: SystemTime,
     /// RTMP targets that are not yet over.
     pub targets: BTreeMap<TargetId, Target>,
+    /// The latest of those that are, to show; at most [`PAST_TARGETS_MAX`].
+    pub past_targets: VecDeque<(TargetId, Target)>,
     /// Picture size, 0 until known.
     pub width: u16,
     /// Picture size, 0 until known.
@@ -118,6 +124,7 @@ pub(crate) struct DirectState {
 }
 
 /// One RTMP target.
+#[derive(Clone)]
 pub(crate) struct Target {
     /// What the shard is told.
     pub spec: RtmpTarget,
@@ -137,7 +144,31 @@ pub(crate) struct Target {
     pub statistics: TargetStatistics,
 }
 
+impl Target {
+    /// A target that waits for the call's media.
+    pub(crate) fn new(spec: RtmpTarget, push: Option<Push>) -> Self {
+        let muted = spec.muted;
+        Self {
+            publication: Publication::new(&spec.url, spec.stream_name.reveal()),
+            spec,
+            push,
+            state: TargetState::Connecting,
+            handed_over: false,
+            muted,
+            looking_up: false,
+            statistics: TargetStatistics::default(),
+        }
+    }
+
+    /// What to tell of its state.
+    pub(crate) fn event(&self, id: TargetId) -> EventKind {
+        let (state, fault) = TargetStateName::of(self.state);
+        EventKind::Target { target: id.0, url: self.spec.url.to_string(), state, fault }
+    }
+}
+
 /// What `/push` shows of a target.
+#[derive(Clone)]
 pub(crate) struct Push {
     /// Key of later requests.
     pub media_session_id: String,
@@ -147,6 +178,18 @@ pub(crate) struct Push {
     pub rtmp_url: OrderedUrl,
     /// As ordered, an object.
     pub options: serde_json::Value,
+}
+
+impl Push {
+    /// A push with a new session ID and no options.
+    pub(crate) fn new(stream_name: String, rtmp_url: OrderedUrl) -> Self {
+        Self {
+            media_session_id: random_id(),
+            stream_name,
+            rtmp_url,
+            options: serde_json::Value::Object(serde_json::Map::new()),
+        }
+    }
 }
 
 /// One stream name at one RTMP application: at most one target may publish it.
@@ -168,6 +211,8 @@ pub(crate) enum Taken {
     CallId,
     /// A live target publishes this stream name to this URL.
     Publication,
+    /// The same of the target with this index in the order's list.
+    Target(usize),
     /// A live call has this `toStream`.
     Source,
     /// As many broadcasts as may be.
@@ -182,6 +227,8 @@ pub(crate) struct NewBroadcast {
     pub publication: Option<Publication>,
     /// `toStream` without prefix.
     pub source: Option<String>,
+    /// Targets from the start.
+    pub targets: Vec<Target>,
 }
 
 impl Broadcast {
@@ -214,7 +261,9 @@ impl Broadcast {
             answered: false,
             dtmf_waiting: Vec::new(),
             dtmf_in_shard: 0,
+            ordered_at: SystemTime::now(),
             targets: BTreeMap::new(),
+            past_targets: VecDeque::new(),
             width: 0,
             height: 0,
             statistics: BroadcastStatistics::default(),
@@ -229,6 +278,24 @@ impl Broadcast {
     /// Whether the call is not over.
     pub(crate) fn is_live(&self) -> bool {
         !self.status.is_final()
+    }
+
+    /// Whom events of this broadcast are about.
+    pub(crate) fn subject(&self) -> Subject {
+        Subject { broadcast: self.id, call_id: self.call_id.clone(), app_key: self.app_key.clone() }
+    }
+
+    /// Takes a target out that is over, and keeps it to show.
+    pub(crate) fn remove_target(&mut self, id: TargetId) -> Option<Target> {
+        let mut target = self.targets.remove(&id)?;
+        if !matches!(target.state, TargetState::Ended(_)) {
+            target.state = TargetState::Ended(None);
+        }
+        if self.past_targets.len() == PAST_TARGETS_MAX {
+            self.past_targets.pop_front();
+        }
+        self.past_targets.push_back((id, target.clone()));
+        Some(target)
     }
 
     /// Whether further targets may be added: the call is neither over nor about to be.
@@ -289,7 +356,7 @@ impl Broadcast {
             self.direct_state.published |= state == TargetState::Publishing;
             self.direct_state.failed |= matches!(state, TargetState::Ended(Some(_)));
         }
-        if matches!(state, TargetState::Ended(_)) { self.targets.remove(&id) } else { None }
+        if matches!(state, TargetState::Ended(_)) { self.remove_target(id) } else { None }
     }
 }
 
@@ -313,13 +380,22 @@ impl Registry {
 
     /// Inserts a broadcast on the least loaded shard, on a silent one only if all are.
     pub(crate) fn insert(&mut self, new: NewBroadcast) -> Result<BroadcastId, Taken> {
-        let NewBroadcast { mut broadcast, publication, source } = new;
+        let NewBroadcast { mut broadcast, publication, source, targets } = new;
         let previous = self.by_call_id.get(&broadcast.call_id).copied();
         if previous.and_then(|id| self.broadcasts.get(&id)).is_some_and(Broadcast::is_live) {
             return Err(Taken::CallId);
         }
         if publication.as_ref().is_some_and(|p| self.publications.contains_key(p)) {
             return Err(Taken::Publication);
+        }
+        for (n, target) in targets.iter().enumerate() {
+            let same = |p: &Publication| *p == target.publication;
+            if self.publications.contains_key(&target.publication)
+                || publication.as_ref().is_some_and(same)
+                || targets[..n].iter().any(|other| same(&other.publication))
+            {
+                return Err(Taken::Target(n));
+            }
         }
         if source.as_ref().is_some_and(|s| self.sources.contains_key(s)) {
             return Err(Taken::Source);
@@ -347,6 +423,10 @@ impl Registry {
             self.sources.insert(source, id);
         }
         self.broadcasts.insert(id, broadcast);
+        for target in targets {
+            // Asked above, so none is refused.
+            self.add_target(id, target);
+        }
         Ok(id)
     }
 
@@ -365,7 +445,9 @@ impl Registry {
         broadcast.reason = reason;
         broadcast.line = None;
         broadcast.dtmf_waiting = Vec::new();
-        broadcast.targets.clear();
+        while let Some(target) = broadcast.targets.keys().next().copied() {
+            broadcast.remove_target(target);
+        }
         self.loads[broadcast.shard] -= 1;
         self.publications.retain(|_, holder| *holder != id);
         self.sources.retain(|_, holder| *holder != id);
@@ -425,6 +507,11 @@ impl Registry {
         self.broadcasts.get_mut(id).filter(|b| b.is_live())
     }
 
+    /// The broadcast with this call ID, live or shown after its end.
+    pub(crate) fn call(&self, call_id: &str) -> Option<&Broadcast> {
+        self.broadcasts.get(self.by_call_id.get(call_id)?)
+    }
+
     /// The live broadcast that `toStream` gave this name (without prefix).
     pub(crate) fn source(&self, bare_name: &str) -> Option<&Broadcast> {
         self.broadcasts.get(self.sources.get(bare_name)?)
@@ -471,6 +558,9 @@ impl Registry {
 /// Finished broadcasts that are shown even when fewer may be live.
 const FINISHED_SHOWN_MIN: usize = 64;
 
+/// Ended targets that a broadcast shows.
+const PAST_TARGETS_MAX: usize = 32;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -479,7 +569,7 @@ mod tests {
         let (opened, _) = oneshot::channel();
         let (closed, _) = oneshot::channel();
         let broadcast = Broadcast::new(call_id.to_owned(), Arc::default(), opened, closed);
-        NewBroadcast { broadcast, publication: None, source: None }
+        NewBroadcast { broadcast, publication: None, source: None, targets: Vec::new() }
     }
 
     fn publication(text: &str, name: &str) -> Publication {
@@ -488,25 +578,11 @@ mod tests {
 
     fn target(publication: Publication) -> Target {
         let url = RtmpUrl::parse("rtmp://127.0.0.1/live").expect("valid");
-        Target {
-            spec: RtmpTarget::new(
-                url,
-                Secret::new("x".to_owned()),
-                vec!["127.0.0.1:1935".parse().expect("valid")],
-            ),
-            publication,
-            push: Some(Push {
-                media_session_id: "session".to_owned(),
-                stream_name: "rtmp_x".to_owned(),
-                rtmp_url: OrderedUrl::new("rtmp://127.0.0.1/live".to_owned()),
-                options: serde_json::json!({}),
-            }),
-            state: TargetState::Connecting,
-            handed_over: false,
-            muted: false,
-            looking_up: false,
-            statistics: TargetStatistics::default(),
-        }
+        let spec =
+            RtmpTarget::new(url, Secret::new("x".to_owned()), vec!["127.0.0.1:1935".parse().expect("valid")]);
+        let ordered = OrderedUrl::new("rtmp://127.0.0.1/live".to_owned());
+        let push = Push { media_session_id: "session".to_owned(), ..Push::new("rtmp_x".to_owned(), ordered) };
+        Target { publication, ..Target::new(spec, Some(push)) }
     }
 
     #[test]

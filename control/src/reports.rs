@@ -11,6 +11,7 @@ use sipcast_contract::{BroadcastId, Report, TargetId, TargetState};
 use tokio::runtime::Handle;
 
 use crate::broadcast::Broadcasts;
+use crate::events::EventKind;
 use crate::push;
 use crate::resolve;
 
@@ -43,6 +44,7 @@ fn take(broadcasts: &Broadcasts, runtime: &Handle, report: Report) {
         Report::PictureSize { broadcast, width, height } => {
             if let Some(b) = shared.registry().get_mut(broadcast) {
                 (b.width, b.height) = (width, height);
+                shared.tell(b, EventKind::PictureSize { width, height });
             }
         }
         Report::KeyframeOverdue { broadcast } => {
@@ -65,10 +67,14 @@ fn take(broadcasts: &Broadcasts, runtime: &Handle, report: Report) {
             shared.figures().stopped.insert(shard.0, slots_missing);
             shared.ended.notify_waiters();
         }
-        Report::MediaStarted { broadcast } => tracing::info!(%broadcast, "media is on the air"),
+        Report::MediaStarted { broadcast } => {
+            tracing::info!(%broadcast, "media is on the air");
+            shared.tell_of(broadcast, EventKind::MediaStarted);
+        }
         Report::DtmfSent { broadcast } => {
             if let Some(b) = shared.registry().get_mut(broadcast) {
                 b.dtmf_in_shard = 0;
+                shared.tell(b, EventKind::Dtmf { steps: 0, sent: true });
             }
             tracing::debug!(%broadcast, "all digits are sent");
         }
@@ -90,6 +96,11 @@ fn take_target_state(
     }
     let mut registry = broadcasts.shared.registry();
     let Some(broadcast) = registry.get_mut(id) else { return };
+    if let Some(target) = broadcast.targets.get_mut(&target_id) {
+        target.state = state;
+        let event = target.event(target_id);
+        broadcasts.shared.tell(broadcast, event);
+    }
     let over = broadcast.note_target_state(target_id, state);
     if let Some(over) = over {
         registry.release_target(&over);

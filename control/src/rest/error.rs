@@ -12,6 +12,7 @@ use sipcast_contract::limits;
 
 use super::BODY_MAX;
 use crate::broadcast::{DtmfError, StartError};
+use crate::order::FieldFault;
 use crate::push::{PushChangeError, PushError};
 use crate::registry::Taken;
 
@@ -19,7 +20,7 @@ use crate::registry::Taken;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
     status: StatusCode,
-    field: Option<&'static str>,
+    field: Option<Cow<'static, str>>,
     problem: Cow<'static, str>,
     expected: Option<Cow<'static, str>>,
 }
@@ -36,8 +37,8 @@ impl Problem {
         Self { status, field: None, problem: problem.into(), expected: None }
     }
 
-    fn of(mut self, field: &'static str) -> Self {
-        self.field = Some(field);
+    fn of(mut self, field: impl Into<Cow<'static, str>>) -> Self {
+        self.field = Some(field.into());
         self
     }
 
@@ -74,7 +75,7 @@ impl Problem {
 
     /// 404: nothing matches.
     pub(crate) fn not_found(field: Option<&'static str>, problem: &'static str) -> Self {
-        Self { field, ..Self::new(StatusCode::NOT_FOUND, problem) }
+        Self { field: field.map(Cow::Borrowed), ..Self::new(StatusCode::NOT_FOUND, problem) }
     }
 
     /// 404: no such path.
@@ -135,8 +136,21 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = Body { field: self.field, problem: &self.problem, expected: self.expected.as_deref() };
+        let body =
+            Body { field: self.field.as_deref(), problem: &self.problem, expected: self.expected.as_deref() };
         (self.status, Json(body)).into_response()
+    }
+}
+
+impl From<FieldFault> for Problem {
+    fn from(fault: FieldFault) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, fault.problem).of(fault.field).expecting(fault.expected)
+    }
+}
+
+impl From<Result<DtmfError, FieldFault>> for Problem {
+    fn from(error: Result<DtmfError, FieldFault>) -> Self {
+        error.map_or_else(Self::from, Self::from)
     }
 }
 
@@ -151,6 +165,11 @@ impl From<StartError> for Problem {
                 conflict("this rtmpUrl and rtmpStream are being published already")
                     .of("rtmpStream")
                     .expecting("a pair of rtmpUrl and rtmpStream that no live call publishes")
+            }
+            StartError::Taken(Taken::Target(n)) => {
+                conflict("this stream name is being published to this rtmpUrl already")
+                    .of(format!("targets[{n}].rtmpUrl"))
+                    .expecting("an rtmpUrl and stream name that no live target publishes")
             }
             StartError::Taken(Taken::Source) => conflict("a live call has this toStream")
                 .of("toStream")

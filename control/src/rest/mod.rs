@@ -21,13 +21,11 @@ use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
-use sipcast_contract::RtmpUrl;
-use sipcast_contract::target::RtmpUrlError;
 
 use crate::broadcast::Broadcasts;
-use crate::ordered_url::OrderedUrl;
+use crate::order::{self, TargetRequest};
 use error::Problem;
-use value::{Fields, Text};
+use value::Fields;
 
 /// All routes.
 pub(crate) fn router(broadcasts: Broadcasts) -> Router {
@@ -105,19 +103,14 @@ fn may_order(headers: &HeaderMap, allowed: &HeaderValue) -> bool {
     authority.zip(own).is_some_and(|(authority, own)| authority.eq_ignore_ascii_case(own))
 }
 
-/// The field `rtmpUrl`, parsed and as it was ordered.
-fn rtmp_url(fields: &Fields) -> Result<Option<(RtmpUrl, OrderedUrl)>, Problem> {
-    let Some(text) = fields.text("rtmpUrl", RTMP_URL)? else { return Ok(None) };
-    let url = RtmpUrl::parse(&text).map_err(bad_rtmp_url)?;
-    Ok(Some((url, OrderedUrl::new(text))))
-}
-
-fn bad_rtmp_url(error: RtmpUrlError) -> Problem {
-    Problem::invalid("rtmpUrl", error.to_string(), RTMP_URL.expected)
+/// The fields of a target that `/call/startup` and `/push/startup` share.
+fn target_request(fields: &Fields, rtmp_url: String) -> Result<TargetRequest, Problem> {
+    Ok(TargetRequest {
+        rtmp_url: Some(rtmp_url),
+        rtmp_flash_version: fields.text("rtmpFlashVersion", order::FLASH_VERSION)?,
+        ..TargetRequest::default()
+    })
 }
 
 /// Bytes of a request body at most.
 const BODY_MAX: usize = 64 * 1024;
-
-const RTMP_URL: Text = Text::free(RtmpUrl::LEN_MAX, "rtmp://[user:password@]host[:port]/app");
-const STREAM_NAME: Text = Text::word(512, "a stream name of 1 to 512 characters without spaces");

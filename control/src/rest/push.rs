@@ -5,13 +5,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
-use sipcast_contract::RtmpUrl;
 
 use super::error::Problem;
-use super::value::{Fields, Text};
-use super::{RTMP_URL, STREAM_NAME, bad_rtmp_url};
+use super::target_request;
+use super::value::Fields;
 use crate::broadcast::Broadcasts;
-use crate::ordered_url::OrderedUrl;
+use crate::order::{self, TargetRequest, Text};
 use crate::push::{PushFilter, PushOrder, PushView};
 
 /// `POST /push/startup`: answers with the transponder.
@@ -19,7 +18,7 @@ pub(crate) async fn startup(
     State(broadcasts): State<Broadcasts>,
     fields: Fields,
 ) -> Result<Json<Transponder>, Problem> {
-    let view = broadcasts.push(push_order(&fields)?).await?;
+    let view = broadcasts.push(push_order(&broadcasts, &fields)?).await?;
     Ok(Json(view.into()))
 }
 
@@ -29,8 +28,8 @@ pub(crate) async fn find(
     fields: Fields,
 ) -> Result<Json<Vec<Transponder>>, Problem> {
     let filter = PushFilter {
-        stream: fields.text("streamName", STREAM_NAME)?,
-        rtmp_url: fields.text("rtmpUrl", RTMP_URL)?,
+        stream: fields.text("streamName", order::STREAM_NAME)?,
+        rtmp_url: fields.text("rtmpUrl", order::RTMP_URL)?,
     };
     found(&broadcasts, &filter)
 }
@@ -106,15 +105,9 @@ fn set_muted(broadcasts: &Broadcasts, fields: &Fields, muted: bool) -> Result<St
     Ok(StatusCode::OK)
 }
 
-fn push_order(fields: &Fields) -> Result<PushOrder, Problem> {
-    let stream = fields.required_text("streamName", STREAM_NAME)?;
-    let text = fields.required_text("rtmpUrl", RTMP_URL)?;
-    let (url, name_in_url) = if fields.boolean("rtmpTransponderFullUrl")?.unwrap_or(false) {
-        let (url, name) = RtmpUrl::parse_with_stream(&text).map_err(bad_rtmp_url)?;
-        (url, Some(name))
-    } else {
-        (RtmpUrl::parse(&text).map_err(bad_rtmp_url)?, None)
-    };
+fn push_order(broadcasts: &Broadcasts, fields: &Fields) -> Result<PushOrder, Problem> {
+    let stream = fields.required_text("streamName", order::STREAM_NAME)?;
+    let url = fields.required_text("rtmpUrl", order::RTMP_URL)?;
     let options = fields.object("options")?;
     let muted = match options.get("action") {
         None | Some(Value::Null) => false,
@@ -124,19 +117,12 @@ fn push_order(fields: &Fields) -> Result<PushOrder, Problem> {
             return Err(Problem::invalid("options.action", "is no known action", "mute, or no action"));
         }
     };
-    Ok(PushOrder {
-        stream,
-        url,
-        url_as_ordered: match &name_in_url {
-            Some(_) => OrderedUrl::with_stream(text),
-            None => OrderedUrl::new(text),
-        },
-        name_in_url,
-        flash_version: fields.text("rtmpFlashVersion", FLASH_VERSION)?,
-        muted,
-        options: Value::Object(options),
-    })
+    let name = match fields.boolean("rtmpTransponderFullUrl")?.unwrap_or(false) {
+        true => None,
+        false => Some(broadcasts.shared.options.stream_prefix.published(&stream)),
+    };
+    let request = TargetRequest { rtmp_stream: name, muted: Some(muted), ..target_request(fields, url)? };
+    Ok(PushOrder { stream, target: request.validate("")?, options: Value::Object(options) })
 }
 
 const MEDIA_SESSION_ID: Text = Text::word(128, "the mediaSessionId that /push/startup gave");
-const FLASH_VERSION: Text = Text::free(128, "up to 128 printable characters");

@@ -1,6 +1,6 @@
 //! Fields of a request's JSON object, read leniently as the original's clients send them: booleans and ports as
 //! strings or native (wcs-api 1.1), `null` and empty strings as absent; and strictly as to what they may hold.
-//! Takes: the request. Gives: values within their limits, or the [`Problem`] that names the field.
+//! Takes: the request. Gives: values within their limits (`order`), or the [`Problem`] that names the field.
 
 use std::time::Duration;
 
@@ -11,33 +11,11 @@ use serde_json::{Map, Value};
 
 use super::BODY_MAX;
 use super::error::Problem;
+use crate::order::{PORT_EXPECTED, Text};
 
 /// The JSON object of a request. No body, or an empty one, is an empty object.
 #[derive(Debug, Default)]
 pub(crate) struct Fields(Map<String, Value>);
-
-/// What a text field may hold.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Text {
-    /// Bytes at most.
-    pub(crate) len_max: usize,
-    /// Spaces, quotes and angle brackets are taken. Control characters never are: they would split header lines.
-    pub(crate) free: bool,
-    /// For people.
-    pub(crate) expected: &'static str,
-}
-
-impl Text {
-    /// A word: no spaces, quotes or angle brackets.
-    pub(crate) const fn word(len_max: usize, expected: &'static str) -> Self {
-        Self { len_max, free: false, expected }
-    }
-
-    /// Any printable text.
-    pub(crate) const fn free(len_max: usize, expected: &'static str) -> Self {
-        Self { len_max, free: true, expected }
-    }
-}
 
 impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = Problem;
@@ -88,22 +66,7 @@ impl Fields {
             Some(Value::Number(number)) => number.to_string(),
             Some(other) => return Err(wrong_type(field, other, rule.expected)),
         };
-        if text.is_empty() {
-            return Ok(None);
-        }
-        if text.len() > rule.len_max {
-            let problem = format!("is longer than {} bytes", rule.len_max);
-            return Err(Problem::invalid(field, problem, rule.expected));
-        }
-        if text.chars().any(char::is_control) {
-            return Err(Problem::invalid(field, "holds a control character", rule.expected));
-        }
-        let splits_a_word = |c: char| c.is_whitespace() || matches!(c, '<' | '>' | '"' | '\\');
-        if !rule.free && text.chars().any(splits_a_word) {
-            let problem = "holds a space, quote, backslash or angle bracket";
-            return Err(Problem::invalid(field, problem, rule.expected));
-        }
-        Ok(Some(text))
+        Ok(rule.optional(field, Some(text))?)
     }
 
     /// A text that must be there.
@@ -129,17 +92,16 @@ impl Fields {
 
     /// `5060` or `"5060"`.
     pub(crate) fn port(&self, field: &'static str) -> Result<Option<u16>, Problem> {
-        const EXPECTED: &str = "a number from 1 to 65535";
         let port = match self.0.get(field) {
             None | Some(Value::Null) => return Ok(None),
             Some(Value::Number(number)) => number.as_u64().and_then(|n| u16::try_from(n).ok()),
             Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
             Some(Value::String(text)) => text.trim().parse().ok(),
-            Some(other) => return Err(wrong_type(field, other, EXPECTED)),
+            Some(other) => return Err(wrong_type(field, other, PORT_EXPECTED)),
         };
         match port {
             Some(port) if port != 0 => Ok(Some(port)),
-            _ => Err(Problem::invalid(field, "is not a port number", EXPECTED)),
+            _ => Err(Problem::invalid(field, "is not a port number", PORT_EXPECTED)),
         }
     }
 

@@ -1,0 +1,554 @@
+//! Orders as clients of any face write them, and what becomes of them: one set of field names, rules and errors for
+//! `/rest-api`, `/v1` and gRPC.
+//! Takes: plain fields, typed but not yet checked. Gives: a [`StartOrder`] or [`TargetOrder`] whose parts are valid
+//! and within their limits, or the [`FieldFault`] that names the field.
+//! Leaves out: how a face spells and reads fields (`rest`, `grpc`), look-ups and placing the call (`broadcast`).
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+
+use serde::Deserialize;
+use sipcast_contract::{MediaWanted, RtmpTarget, RtmpUrl, Secret, dtmf, limits};
+use sipcast_sip::event::CallStatus;
+use sipcast_sip::order::{Account, MediaSecurity, Transport};
+use utoipa::ToSchema;
+
+use crate::broadcast::{DtmfOrder, DtmfWay, StartOrder};
+use crate::ordered_url::OrderedUrl;
+
+/// A broadcast to start: one call in, any number of RTMP targets out.
+// The field names are the vocabulary of all faces: camelCase in JSON, snake_case in Protocol Buffers. No `Debug`: it
+// holds passwords.
+#[derive(Clone, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = BroadcastOrder)]
+pub(crate) struct OrderRequest {
+    /// Name of the broadcast, unique among live ones; absent: one is made up.
+    #[schema(min_length = 1, max_length = 128, example = "town-hall")]
+    pub(crate) call_id: Option<String>,
+    /// Whom to dial: a user part, `user@host` or a `sip:` URI.
+    #[schema(required, nullable = false, min_length = 1, max_length = 256, example = "8801")]
+    pub(crate) callee: Option<String>,
+    /// Offer audio; absent: yes.
+    #[schema(default = true)]
+    pub(crate) has_audio: Option<bool>,
+    /// Offer video; absent: yes.
+    #[schema(default = true)]
+    pub(crate) has_video: Option<bool>,
+    /// User part of the account's address of record.
+    #[schema(required, nullable = false, min_length = 1, max_length = 128, example = "caster")]
+    pub(crate) sip_login: Option<String>,
+    /// User name for digest authentication; absent: `sipLogin`.
+    #[schema(max_length = 128)]
+    pub(crate) sip_authentication_name: Option<String>,
+    /// Password for digest authentication.
+    #[schema(max_length = 256, format = Password, write_only)]
+    pub(crate) sip_password: Option<String>,
+    /// Host part of the address of record.
+    #[schema(required, nullable = false, min_length = 1, max_length = 253, example = "pbx.example")]
+    pub(crate) sip_domain: Option<String>,
+    /// Where requests go first: `host[:port][;transport=udp|tcp|tls]`; absent: `sipDomain`.
+    #[schema(max_length = 300, example = "edge.pbx.example;transport=tcp")]
+    pub(crate) sip_outbound_proxy: Option<String>,
+    /// Port of the domain or the proxy; absent: 5060.
+    #[schema(minimum = 1, maximum = 65535, default = 5060)]
+    pub(crate) sip_port: Option<u16>,
+    /// `udp`, `tcp` or `tls`; absent: what the proxy or the server's DNS records name, else `udp`, and `tcp` for
+    /// requests too large for it.
+    #[schema(max_length = 8, example = "udp")]
+    pub(crate) sip_transport: Option<String>,
+    /// REGISTER before the INVITE; absent: no.
+    #[schema(default = false)]
+    pub(crate) sip_register_required: Option<bool>,
+    /// Display name of the From header; absent: `sipLogin`.
+    #[schema(max_length = 128)]
+    pub(crate) visible_name: Option<String>,
+    /// SRTP: `off`, `opportunistic` or `mandatory`; absent: `off`.
+    #[schema(max_length = 16, example = "off")]
+    pub(crate) media_security: Option<String>,
+    /// Application that events of this broadcast belong to.
+    #[schema(max_length = 128)]
+    pub(crate) app_key: Option<String>,
+    /// Where to publish from the start; more can be added at any time.
+    #[schema(max_items = 32)]
+    pub(crate) targets: Option<Vec<TargetRequest>>,
+    /// `/rest-api` only: name that `/push/startup` takes the call by.
+    #[serde(skip)]
+    pub(crate) to_stream: Option<String>,
+    /// `/rest-api` only: the target that is part of the call, its stream name still without prefix.
+    #[serde(skip)]
+    pub(crate) direct: Option<TargetRequest>,
+}
+
+/// An RTMP target to publish to.
+// No `Debug`: URL and stream name may be keys.
+#[derive(Clone, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = TargetOrder)]
+pub(crate) struct TargetRequest {
+    /// `rtmp://[user:password@]host[:port]/app`, and the stream name as last part of the path unless `rtmpStream`
+    /// gives it.
+    #[schema(
+        required,
+        nullable = false,
+        min_length = 1,
+        max_length = 1024,
+        example = "rtmp://ingest.example/live"
+    )]
+    pub(crate) rtmp_url: Option<String>,
+    /// Stream name or key, published exactly as it stands here; absent: the last part of the URL's path.
+    #[schema(min_length = 1, max_length = 1024, format = Password, write_only)]
+    pub(crate) rtmp_stream: Option<String>,
+    /// `flashVer` of the connect command; absent: the configured one.
+    #[schema(max_length = 128)]
+    pub(crate) rtmp_flash_version: Option<String>,
+    /// Begin with silence instead of sound; absent: no.
+    #[schema(default = false)]
+    pub(crate) muted: Option<bool>,
+}
+
+/// Digits to send.
+#[derive(Clone, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = DtmfOrder)]
+pub(crate) struct DtmfRequest {
+    /// `0-9 * # A-D`; a comma pauses one second.
+    #[schema(required, nullable = false, min_length = 1, max_length = 256, example = "4711#")]
+    pub(crate) dtmf: Option<String>,
+    /// `RFC2833` (telephone-event, default), `INFO` or `INFO_RELAY` (both SIP INFO).
+    #[serde(rename = "type")]
+    #[schema(max_length = 16, example = "RFC2833")]
+    pub(crate) kind: Option<String>,
+}
+
+/// A target to publish to. Its parts are valid and within their limits.
+#[derive(Clone, Debug)]
+pub(crate) struct TargetOrder {
+    pub(crate) url: RtmpUrl,
+    /// The URL as it was ordered, to show.
+    pub(crate) url_as_ordered: OrderedUrl,
+    /// The name to publish; for a call's direct target without the prefix.
+    pub(crate) stream: Secret<String>,
+    pub(crate) flash_version: Option<String>,
+    /// Begin with silence.
+    pub(crate) muted: bool,
+    /// Of the URL's host; empty until it was looked up.
+    pub(crate) addresses: Vec<SocketAddr>,
+}
+
+/// What is wrong with an order: no value is repeated, it may be a password or a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FieldFault {
+    /// Path of the field in camelCase, such as `sipPort` or `targets[1].rtmpUrl`.
+    pub(crate) field: Cow<'static, str>,
+    /// For people: what is wrong with it.
+    pub(crate) problem: Cow<'static, str>,
+    /// For people: what would be right.
+    pub(crate) expected: Cow<'static, str>,
+}
+
+impl FieldFault {
+    /// A fault of `field`.
+    pub(crate) fn new(
+        field: impl Into<Cow<'static, str>>,
+        problem: impl Into<Cow<'static, str>>,
+        expected: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self { field: field.into(), problem: problem.into(), expected: expected.into() }
+    }
+
+    fn within(self, at: &str) -> Self {
+        if at.is_empty() { self } else { Self { field: format!("{at}{}", self.field).into(), ..self } }
+    }
+}
+
+/// What a text field may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Text {
+    /// Bytes at most.
+    pub(crate) len_max: usize,
+    /// Spaces, quotes and angle brackets are taken. Control characters never are: they would split header lines.
+    pub(crate) free: bool,
+    /// For people.
+    pub(crate) expected: &'static str,
+}
+
+impl Text {
+    /// A word: no spaces, quotes or angle brackets.
+    pub(crate) const fn word(len_max: usize, expected: &'static str) -> Self {
+        Self { len_max, free: false, expected }
+    }
+
+    /// Any printable text.
+    pub(crate) const fn free(len_max: usize, expected: &'static str) -> Self {
+        Self { len_max, free: true, expected }
+    }
+
+    /// A text that may be absent; an empty one is.
+    pub(crate) fn optional(
+        self,
+        field: &'static str,
+        text: Option<String>,
+    ) -> Result<Option<String>, FieldFault> {
+        let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+        let fault = |problem: Cow<'static, str>| Err(FieldFault::new(field, problem, self.expected));
+        if text.len() > self.len_max {
+            return fault(format!("is longer than {} bytes", self.len_max).into());
+        }
+        if text.chars().any(char::is_control) {
+            return fault("holds a control character".into());
+        }
+        let splits_a_word = |c: char| c.is_whitespace() || matches!(c, '<' | '>' | '"' | '\\');
+        if !self.free && text.chars().any(splits_a_word) {
+            return fault("holds a space, quote, backslash or angle bracket".into());
+        }
+        Ok(Some(text))
+    }
+
+    /// A text that must be there.
+    pub(crate) fn required(self, field: &'static str, text: Option<String>) -> Result<String, FieldFault> {
+        self.optional(field, text)?.ok_or_else(|| FieldFault::new(field, "is missing", self.expected))
+    }
+}
+
+impl OrderRequest {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// The first field that is wrong.
+    pub(crate) fn validate(self) -> Result<StartOrder, FieldFault> {
+        let call_id = CALL_ID.required("callId", self.call_id)?;
+        let callee = callee(self.callee)?;
+        let wanted =
+            MediaWanted { audio: self.has_audio.unwrap_or(true), video: self.has_video.unwrap_or(true) };
+        if !wanted.audio && !wanted.video {
+            let problem = "is false, and so is hasAudio: the call would have no media";
+            return Err(FieldFault::new("hasVideo", problem, "hasAudio or hasVideo true"));
+        }
+        let login = SIP_LOGIN.required("sipLogin", self.sip_login)?;
+        let authentication_name = SIP_NAME.optional("sipAuthenticationName", self.sip_authentication_name)?;
+        let domain = SIP_DOMAIN.required("sipDomain", self.sip_domain)?;
+        if !is_host(without_sips(&domain).1) {
+            return Err(FieldFault::new("sipDomain", "is no host name or address", SIP_DOMAIN.expected));
+        }
+        let proxy = SIP_PROXY.optional("sipOutboundProxy", self.sip_outbound_proxy)?;
+        let proxy = proxy.map(|text| outbound_proxy(&text)).transpose()?;
+        let (outbound_proxy, proxy_transport) = proxy.map_or((None, None), |(proxy, t)| (Some(proxy), t));
+        let transport = match SIP_TRANSPORT.optional("sipTransport", self.sip_transport)? {
+            Some(word) => Some(Transport::parse(&word).ok_or_else(|| {
+                FieldFault::new("sipTransport", "is no known transport", SIP_TRANSPORT.expected)
+            })?),
+            None => proxy_transport,
+        };
+        if self.sip_port == Some(0) {
+            return Err(FieldFault::new("sipPort", "is not a port number", PORT_EXPECTED));
+        }
+        let account = Account {
+            authentication_name: authentication_name.unwrap_or_else(|| login.clone()),
+            login,
+            password: Secret::new(
+                SIP_PASSWORD.optional("sipPassword", self.sip_password)?.unwrap_or_default(),
+            ),
+            domain,
+            port: self.sip_port.unwrap_or(SIP_PORT_DEFAULT),
+            outbound_proxy,
+            transport,
+            register: self.sip_register_required.unwrap_or(false),
+            visible_name: VISIBLE_NAME.optional("visibleName", self.visible_name)?,
+        };
+        let targets = self.targets.unwrap_or_default();
+        if targets.len() > limits::TARGETS_PER_BROADCAST_MAX {
+            let expected = format!("at most {} targets per call", limits::TARGETS_PER_BROADCAST_MAX);
+            return Err(FieldFault::new("targets", "has too many items", expected));
+        }
+        Ok(StartOrder {
+            call_id,
+            callee,
+            account,
+            wanted,
+            security: media_security(self.media_security)?,
+            app_key: APP_KEY.optional("appKey", self.app_key)?,
+            direct: self.direct.map(|direct| direct.validate("")).transpose()?,
+            targets: targets
+                .into_iter()
+                .enumerate()
+                .map(|(n, target)| target.validate(&format!("targets[{n}].")))
+                .collect::<Result<_, _>>()?,
+            to_stream: STREAM_NAME.optional("toStream", self.to_stream)?,
+        })
+    }
+}
+
+impl TargetRequest {
+    /// Checks every field. `at` is put before the fields' names in errors: `targets[1].`, or nothing.
+    ///
+    /// # Errors
+    /// The first field that is wrong.
+    pub(crate) fn validate(self, at: &str) -> Result<TargetOrder, FieldFault> {
+        self.checked().map_err(|fault| fault.within(at))
+    }
+
+    fn checked(self) -> Result<TargetOrder, FieldFault> {
+        let bad_url = |error: sipcast_contract::target::RtmpUrlError| {
+            FieldFault::new("rtmpUrl", error.to_string(), RTMP_URL.expected)
+        };
+        let text = RTMP_URL.required("rtmpUrl", self.rtmp_url)?;
+        let (url, url_as_ordered, stream) = match PUBLISHED_NAME.optional("rtmpStream", self.rtmp_stream)? {
+            Some(stream) => {
+                (RtmpUrl::parse(&text).map_err(bad_url)?, OrderedUrl::new(text), Secret::new(stream))
+            }
+            None => {
+                let (url, stream) = RtmpUrl::parse_with_stream(&text).map_err(bad_url)?;
+                (url, OrderedUrl::with_stream(text), stream)
+            }
+        };
+        Ok(TargetOrder {
+            url,
+            url_as_ordered,
+            stream,
+            flash_version: FLASH_VERSION.optional("rtmpFlashVersion", self.rtmp_flash_version)?,
+            muted: self.muted.unwrap_or(false),
+            addresses: Vec::new(),
+        })
+    }
+}
+
+impl TargetOrder {
+    /// What a shard is told. `addresses` of this order must be known.
+    pub(crate) fn into_spec(self, flash_version_default: &str) -> RtmpTarget {
+        let flash_version = self.flash_version.unwrap_or_else(|| flash_version_default.to_owned());
+        RtmpTarget {
+            muted: self.muted,
+            flash_version,
+            ..RtmpTarget::new(self.url, self.stream, self.addresses)
+        }
+    }
+}
+
+impl DtmfRequest {
+    /// Checks the digits.
+    ///
+    /// # Errors
+    /// The first field that is wrong.
+    pub(crate) fn validate(self) -> Result<DtmfOrder, FieldFault> {
+        let digits = DTMF.required("dtmf", self.dtmf)?;
+        let way = match DTMF_TYPE.optional("type", self.kind)? {
+            None => DtmfWay::Events,
+            Some(word) if word.eq_ignore_ascii_case("RFC2833") => DtmfWay::Events,
+            Some(word) if word.eq_ignore_ascii_case("INFO") => DtmfWay::Info,
+            Some(word) if word.eq_ignore_ascii_case("INFO_RELAY") => DtmfWay::Info,
+            Some(_) => return Err(FieldFault::new("type", "is no known way", DTMF_TYPE.expected)),
+        };
+        let steps = dtmf::parse(&digits)
+            .map_err(|_| FieldFault::new("dtmf", "holds a character that is no digit", DTMF.expected))?;
+        if steps.is_empty() {
+            return Err(FieldFault::new("dtmf", "holds no digit", DTMF.expected));
+        }
+        if steps.len() > limits::DTMF_QUEUE_MAX {
+            let problem = format!("holds more than {} digits and pauses", limits::DTMF_QUEUE_MAX);
+            return Err(FieldFault::new("dtmf", problem, DTMF.expected));
+        }
+        Ok(DtmfOrder { steps, way })
+    }
+}
+
+/// The status that a word means.
+///
+/// # Errors
+/// It means none.
+pub(crate) fn status(word: &str) -> Result<CallStatus, FieldFault> {
+    STATUSES
+        .into_iter()
+        .find(|status| status.as_str().eq_ignore_ascii_case(word))
+        .ok_or_else(|| FieldFault::new("status", "is no call status", STATUS.expected))
+}
+
+fn callee(text: Option<String>) -> Result<String, FieldFault> {
+    let callee = CALLEE.required("callee", text)?;
+    let address = match callee.split_once(':') {
+        Some((scheme, address)) if ["sip", "sips", "tel"].iter().any(|s| scheme.eq_ignore_ascii_case(s)) => {
+            address
+        }
+        _ => callee.as_str(),
+    };
+    // RFC 3261 §19.1.1 advises against passwords in URIs; this one would be shown and logged.
+    if address.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) {
+        return Err(FieldFault::new("callee", "holds a password", CALLEE.expected));
+    }
+    Ok(callee)
+}
+
+/// `host[:port][;transport=udp|tcp|tls]`, a leading `sip:` or `sips:` and a trailing `;lr` as SIP people write them.
+fn outbound_proxy(text: &str) -> Result<(String, Option<Transport>), FieldFault> {
+    let bad = |problem| FieldFault::new("sipOutboundProxy", problem, SIP_PROXY.expected);
+    let text = text.get(..4).filter(|s| s.eq_ignore_ascii_case("sip:")).map_or(text, |_| &text[4..]);
+    // `sips:` stays: it says that nothing but TLS will do (RFC 3261 §26.2.2).
+    let (scheme, text) = without_sips(text);
+    let mut parts = text.split(';');
+    let host_port = parts.next().unwrap_or_default();
+    let mut chosen = None;
+    for parameter in parts {
+        match parameter.split_once('=') {
+            Some((name, value)) if name.eq_ignore_ascii_case("transport") => {
+                chosen = Some(Transport::parse(value).ok_or_else(|| bad("names an unknown transport"))?);
+            }
+            None if parameter.eq_ignore_ascii_case("lr") => {}
+            _ => return Err(bad("has an unknown parameter")),
+        }
+    }
+    let (host, port) = match host_port.rsplit_once(':') {
+        // An IPv6 address ends in `]` when no port follows.
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (host_port, None),
+    };
+    if !is_host(host) {
+        return Err(bad("is no host name or address"));
+    }
+    if port.is_some_and(|port| !port.parse::<u16>().is_ok_and(|p| p != 0)) {
+        return Err(bad("has a bad port"));
+    }
+    Ok((format!("{scheme}{host_port}"), chosen))
+}
+
+fn media_security(text: Option<String>) -> Result<MediaSecurity, FieldFault> {
+    match MEDIA_SECURITY.optional("mediaSecurity", text)?.map(|word| word.to_ascii_lowercase()).as_deref() {
+        None | Some("off") => Ok(MediaSecurity::Off),
+        Some("opportunistic") => Ok(MediaSecurity::Opportunistic),
+        Some("mandatory") => Ok(MediaSecurity::Mandatory),
+        Some(_) => {
+            Err(FieldFault::new("mediaSecurity", "is no known media security", MEDIA_SECURITY.expected))
+        }
+    }
+}
+
+/// A leading `sips:`, and what follows it.
+fn without_sips(text: &str) -> (&'static str, &str) {
+    match text.get(..5) {
+        Some(scheme) if scheme.eq_ignore_ascii_case("sips:") => ("sips:", &text[5..]),
+        _ => ("", text),
+    }
+}
+
+/// A host name, an IPv4 address or an IPv6 address in brackets.
+fn is_host(text: &str) -> bool {
+    if let Some(rest) = text.strip_prefix('[') {
+        return rest.strip_suffix(']').is_some_and(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok());
+    }
+    // Underscores are no host characters, yet private networks have them.
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+}
+
+const STATUSES: [CallStatus; 11] = [
+    CallStatus::New,
+    CallStatus::Pending,
+    CallStatus::Trying,
+    CallStatus::Ring,
+    CallStatus::RingMedia,
+    CallStatus::SessionProgress,
+    CallStatus::Established,
+    CallStatus::Hold,
+    CallStatus::Finish,
+    CallStatus::Busy,
+    CallStatus::Failed,
+];
+
+/// RFC 3261 §19.1.2.
+const SIP_PORT_DEFAULT: u16 = 5060;
+
+/// For people.
+pub(crate) const PORT_EXPECTED: &str = "a number from 1 to 65535";
+
+pub(crate) const CALL_ID: Text = Text::free(128, "1 to 128 characters, unique among live calls");
+pub(crate) const CALLEE: Text =
+    Text::word(256, "a user part, user@host or sip: URI of 1 to 256 characters without spaces");
+pub(crate) const STATUS: Text = Text::word(
+    32,
+    "NEW, PENDING, TRYING, RING, RING_MEDIA, SESSION_PROGRESS, ESTABLISHED, HOLD, FINISH, BUSY or FAILED",
+);
+pub(crate) const DTMF: Text =
+    Text::free(256, "digits 0-9 * # A-D; a comma pauses one second; at most 64 of them");
+pub(crate) const DTMF_TYPE: Text = Text::word(16, "RFC2833, INFO or INFO_RELAY");
+pub(crate) const APP_KEY: Text = Text::free(128, "up to 128 characters");
+pub(crate) const SIP_LOGIN: Text = Text::word(128, "a user part of 1 to 128 characters without spaces");
+pub(crate) const SIP_NAME: Text = Text::free(128, "up to 128 printable characters");
+pub(crate) const SIP_PASSWORD: Text = Text::free(256, "up to 256 printable characters");
+pub(crate) const SIP_DOMAIN: Text =
+    Text::word(253, "a host name, an IPv4 address or an IPv6 address in brackets");
+pub(crate) const SIP_PROXY: Text = Text::word(300, "host[:port], optionally with ;transport=udp, tcp or tls");
+pub(crate) const SIP_TRANSPORT: Text = Text::word(8, "udp, tcp or tls");
+pub(crate) const VISIBLE_NAME: Text = Text::free(128, "up to 128 printable characters");
+pub(crate) const MEDIA_SECURITY: Text = Text::word(16, "off, opportunistic or mandatory");
+pub(crate) const RTMP_URL: Text = Text::free(RtmpUrl::LEN_MAX, "rtmp://[user:password@]host[:port]/app");
+pub(crate) const STREAM_NAME: Text = Text::word(512, "a stream name of 1 to 512 characters without spaces");
+/// Longer than [`STREAM_NAME`]: a prefix may have been put before it, and keys are long.
+const PUBLISHED_NAME: Text = Text::word(1024, "a stream name of 1 to 1024 characters without spaces");
+pub(crate) const FLASH_VERSION: Text = Text::free(128, "up to 128 printable characters");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order() -> OrderRequest {
+        OrderRequest {
+            call_id: Some("a".to_owned()),
+            callee: Some("8801".to_owned()),
+            sip_login: Some("caster".to_owned()),
+            sip_domain: Some("pbx.example".to_owned()),
+            ..OrderRequest::default()
+        }
+    }
+
+    fn target(url: &str) -> TargetRequest {
+        TargetRequest { rtmp_url: Some(url.to_owned()), ..TargetRequest::default() }
+    }
+
+    #[test]
+    fn an_order_of_the_least_fields_has_defaults() {
+        let order = order().validate().ok().expect("valid");
+        assert!(
+            order.wanted.audio && order.wanted.video && order.direct.is_none() && order.targets.is_empty()
+        );
+        assert_eq!((order.account.port, order.account.authentication_name.as_str()), (5060, "caster"));
+        assert_eq!(order.security, MediaSecurity::Off);
+    }
+
+    #[test]
+    fn faults_name_the_field_in_its_place() {
+        let field = |order: OrderRequest| order.validate().err().expect("wrong").field.into_owned();
+        assert_eq!(field(OrderRequest { callee: None, ..order() }), "callee");
+        assert_eq!(field(OrderRequest { sip_port: Some(0), ..order() }), "sipPort");
+        assert_eq!(field(OrderRequest { media_security: Some("x".to_owned()), ..order() }), "mediaSecurity");
+        let targets = vec![target("rtmp://cdn/live/key"), target("http://cdn/live/key")];
+        assert_eq!(field(OrderRequest { targets: Some(targets), ..order() }), "targets[1].rtmpUrl");
+        let targets = vec![target("rtmp://cdn/live/key"); limits::TARGETS_PER_BROADCAST_MAX + 1];
+        assert_eq!(field(OrderRequest { targets: Some(targets), ..order() }), "targets");
+    }
+
+    #[test]
+    fn a_target_has_its_stream_name_beside_or_in_its_url() {
+        let beside = TargetRequest { rtmp_stream: Some("key".to_owned()), ..target("rtmp://cdn/live") };
+        for request in [beside, target("rtmp://cdn/live/key")] {
+            let order = request.validate("").expect("valid");
+            assert_eq!(
+                (order.url.tc_url().as_str(), order.stream.reveal().as_str()),
+                ("rtmp://cdn/live", "key")
+            );
+            assert!(!order.url_as_ordered.shown().contains("key"));
+        }
+    }
+
+    #[test]
+    fn outbound_proxies_as_people_write_them() {
+        let read = |text| outbound_proxy(text).map_err(|fault| fault.field.into_owned());
+        assert_eq!(read("pbx.example"), Ok(("pbx.example".to_owned(), None)));
+        assert_eq!(
+            read("sip:10.0.0.1:5070;transport=TCP;lr"),
+            Ok(("10.0.0.1:5070".to_owned(), Some(Transport::Tcp)))
+        );
+        assert_eq!(read("[::1]:5070"), Ok(("[::1]:5070".to_owned(), None)));
+        assert_eq!(read("[::1]"), Ok(("[::1]".to_owned(), None)));
+        for bad in ["", ":5060", "a:0", "a:b", "a;x=y", "a;transport=ws", "[::1", "a/b"] {
+            assert_eq!(read(bad), Err("sipOutboundProxy".to_owned()), "{bad}");
+        }
+    }
+}
