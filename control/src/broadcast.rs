@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sipcast_contract::dtmf::DtmfStep;
 use sipcast_contract::report::Refusal;
 use sipcast_contract::statistics::ShardStatistics;
-use sipcast_contract::{BroadcastId, Command, CommandSender, MediaWanted, TargetState, limits};
+use sipcast_contract::{BroadcastId, Command, CommandSender, MediaWanted, TargetState};
+use sipcast_sip::dial_script::DialScriptOn;
 use sipcast_sip::event::CallStatus;
 use sipcast_sip::order::{Account, MediaSecurity};
 use tokio::sync::{Notify, oneshot};
@@ -17,10 +17,13 @@ use tokio::sync::{Notify, oneshot};
 use crate::ControlOptions;
 use crate::course::Course;
 use crate::dialer::Dialer;
+pub(crate) use crate::digits::{DtmfOrder, DtmfWay};
 use crate::events::{EventKind, Events};
+use crate::joining::Joining;
 use crate::order::{DtmfRequest, FieldFault, OrderRequest, TargetOrder};
 use crate::registry::{Broadcast, NewBroadcast, Publication, Push, Registry, Signals, Taken, Target};
 use crate::resolve;
+use crate::sip_endpoint::{LadderView, RegistrationView};
 use crate::statistics::{Statistics, Totals};
 
 /// All broadcasts of this process. Cheap to clone; every clone is the same set.
@@ -81,28 +84,14 @@ pub(crate) struct StartOrder {
     pub(crate) account: Account,
     pub(crate) wanted: MediaWanted,
     pub(crate) security: MediaSecurity,
+    /// How it joins a meeting.
+    pub(crate) joining: Joining,
     pub(crate) app_key: Option<String>,
     /// The target that is part of the call (`/rest-api`); its stream name is as ordered, without or with prefix.
     pub(crate) direct: Option<TargetOrder>,
     /// Targets from the start, published by the names they have; their hosts are looked up.
     pub(crate) targets: Vec<TargetOrder>,
     pub(crate) to_stream: Option<String>,
-}
-
-/// Digits to send.
-#[derive(Clone, Debug)]
-pub(crate) struct DtmfOrder {
-    pub(crate) steps: Vec<DtmfStep>,
-    pub(crate) way: DtmfWay,
-}
-
-/// How digits travel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DtmfWay {
-    /// RFC 4733 events (the API says RFC2833); SIP INFO when the peer takes none.
-    Events,
-    /// SIP INFO.
-    Info,
 }
 
 /// Which calls to find; all that are set must fit.
@@ -141,6 +130,8 @@ pub(crate) enum DtmfError {
     QueueFull,
     /// The shard's mailbox is full.
     Busy,
+    /// The peer agreed on no telephone-event and its service passes INFO over.
+    NoWay,
 }
 
 /// A call as the API shows it: a snapshot.
@@ -200,7 +191,7 @@ impl Broadcasts {
     /// [`OrderError`]: nothing was started.
     pub(crate) async fn order(&self, mut request: OrderRequest) -> Result<String, OrderError> {
         request.call_id = request.call_id.filter(|id| !id.is_empty()).or_else(|| Some(random_id()));
-        let mut order = request.validate().map_err(OrderError::Field)?;
+        let mut order = request.validate(&self.shared.options.profiles).map_err(OrderError::Field)?;
         if self.shared.stopping.load(Ordering::Acquire) {
             return Err(OrderError::Start(StartError::Stopping));
         }
@@ -243,6 +234,15 @@ impl Broadcasts {
         broadcast.has_video = order.wanted.video;
         broadcast.direct = order.direct.as_ref().map(|d| (d.url_as_ordered.clone(), d.stream.clone()));
         broadcast.to_stream.clone_from(&order.to_stream);
+        broadcast.digits.set_policy(order.joining.dtmf);
+        if !order.joining.steps.is_empty() {
+            let script = DtmfOrder {
+                steps: std::mem::take(&mut order.joining.steps),
+                way: None,
+                early: order.joining.on == DialScriptOn::EarlyMedia,
+            };
+            broadcast.digits.push(script).expect("a script has no more steps than an empty queue takes");
+        }
         let ordered = EventKind::Ordered {
             caller: broadcast.caller.clone(),
             callee: broadcast.callee.clone(),
@@ -333,24 +333,36 @@ impl Broadcasts {
             .live_call_mut(call_id)
             .filter(|b| !b.signals.terminate.is_cancelled())
             .ok_or(DtmfError::NoSuchCall)?;
+        if broadcast.digits.lack_a_way(broadcast.telephone_event) {
+            return Err(DtmfError::NoWay);
+        }
         let told = EventKind::Dtmf { steps: order.steps.len(), sent: false };
         // Digits keep their order: while earlier ones wait, later ones queue behind them.
-        if broadcast.answered && broadcast.dtmf_waiting.is_empty() {
-            let fits = broadcast.dtmf_in_shard + order.steps.len() <= limits::DTMF_QUEUE_MAX;
-            let by_shard = self.shared.goes_by_shard(broadcast, &order);
-            self.shared.send_digits(broadcast, order).map_err(|_| match by_shard && fits {
-                true => DtmfError::Busy,
-                false => DtmfError::QueueFull,
-            })?;
-            self.shared.tell(broadcast, told);
-            return Ok(());
+        broadcast.digits.push(order).map_err(|_| DtmfError::QueueFull)?;
+        if let Err(way) = self.shared.send_digits(broadcast) {
+            if broadcast.digits.take_back().is_some() {
+                return Err(if way == DtmfWay::Events { DtmfError::Busy } else { DtmfError::QueueFull });
+            }
+            // Earlier ones stand in the way; the task tries again.
+            broadcast.signals.digits.notify_one();
         }
-        if broadcast.dtmf_steps_waiting() + order.steps.len() > limits::DTMF_QUEUE_MAX {
-            return Err(DtmfError::QueueFull);
-        }
-        broadcast.dtmf_waiting.push(order);
         self.shared.tell(broadcast, told);
         Ok(())
+    }
+
+    /// Every SIP message of a call so far, without secrets, also within its grace time; `None`: no call has this ID.
+    pub(crate) fn ladder(&self, call_id: &str) -> Option<LadderView> {
+        let line = {
+            let registry = self.shared.registry();
+            let broadcast = registry.iter().filter(|b| b.call_id == call_id).last()?;
+            broadcast.ladder_of.clone()
+        };
+        Some(line.map(|line| line.ladder()).unwrap_or_default())
+    }
+
+    /// The SIP registrations that calls use, and those that failed lately.
+    pub(crate) fn registrations(&self) -> Vec<RegistrationView> {
+        self.shared.dialer.registrations()
     }
 
     /// Figures of this moment.
@@ -437,26 +449,23 @@ impl Shared {
         }
     }
 
-    /// Sends digits of an answered call the way they were ordered. `Err` gives them back.
-    pub(crate) fn send_digits(&self, broadcast: &mut Broadcast, order: DtmfOrder) -> Result<(), DtmfOrder> {
-        if self.goes_by_shard(broadcast, &order) {
-            let in_shard = broadcast.dtmf_in_shard + order.steps.len();
-            let command = Command::SendDtmf { broadcast: broadcast.id, steps: order.steps.clone() };
-            if in_shard > limits::DTMF_QUEUE_MAX || self.shards[broadcast.shard].send(command).is_err() {
-                return Err(order);
+    /// Hands over the digits that may go now. `Err`: the way that is too busy to take what is next.
+    pub(crate) fn send_digits(&self, broadcast: &mut Broadcast) -> Result<(), DtmfWay> {
+        while let Some((way, steps)) = broadcast.digits.next(broadcast.telephone_event) {
+            let steps = steps.to_vec();
+            let taken = match way {
+                DtmfWay::Events => {
+                    let command = Command::SendDtmf { broadcast: broadcast.id, steps };
+                    self.shards[broadcast.shard].send(command).is_ok()
+                }
+                DtmfWay::Info => broadcast.line.as_ref().is_none_or(|line| line.send_dtmf_info(steps)),
+            };
+            if !taken {
+                return Err(way);
             }
-            broadcast.dtmf_in_shard = in_shard;
-            return Ok(());
+            broadcast.digits.note_handed_over(way);
         }
-        match &broadcast.line {
-            Some(line) if !line.send_dtmf_info(order.steps.clone()) => Err(order),
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether digits travel as RFC 4733 events rather than by SIP INFO.
-    fn goes_by_shard(&self, broadcast: &Broadcast, order: &DtmfOrder) -> bool {
-        order.way == DtmfWay::Events && broadcast.telephone_event
+        Ok(())
     }
 
     /// Sends a command that must not be lost: waits while the mailbox is full, for at most [`MAILBOX_PATIENCE`].

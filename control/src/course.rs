@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use sipcast_contract::{BroadcastId, Command, MediaWanted, Secret};
 use sipcast_sip::event::{CallEnd, CallEvent, CallStatus};
-use sipcast_sip::order::{Account, CallOrder, LocalMedia, MediaSecurity, Preferences};
+use sipcast_sip::order::{Account, CallOrder, LocalMedia, MediaSecurity};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::broadcast::{Broadcasts, OpenAnswer, Shared, StartOrder};
 use crate::dialer::Dialed;
 use crate::events::{EndTotals, EventKind, TargetStateName};
+use crate::joining::Joining;
 use crate::order::TargetOrder;
 use crate::registry::{Broadcast, Signals, Target};
 use crate::resolve;
@@ -28,6 +29,7 @@ pub(crate) struct Course {
     callee: String,
     wanted: MediaWanted,
     security: MediaSecurity,
+    joining: Joining,
     /// By the name to publish.
     direct: Option<TargetOrder>,
     signals: Arc<Signals>,
@@ -47,7 +49,7 @@ impl Course {
         opened: oneshot::Receiver<OpenAnswer>,
         closed: oneshot::Receiver<()>,
     ) -> Self {
-        let StartOrder { callee, account, wanted, security, direct, .. } = order;
+        let StartOrder { callee, account, wanted, security, joining, direct, .. } = order;
         let prefix = &broadcasts.shared.options.stream_prefix;
         let direct = direct.map(|d| {
             let name = prefix.published(d.stream.reveal());
@@ -60,6 +62,7 @@ impl Course {
             callee,
             wanted,
             security,
+            joining,
             direct,
             signals,
             opened,
@@ -130,14 +133,18 @@ impl Course {
             return by_order(0);
         }
         let shared = Arc::clone(&self.broadcasts.shared);
+        let dialled = self.joining.dialled.as_ref().map(|dialled| dialled.reveal());
         let dialed = shared.dialer.call(CallOrder {
             account: self.account.clone(),
-            callee: self.callee.clone(),
+            callee: dialled.unwrap_or(&self.callee).clone(),
             media: LocalMedia { address, audio_port, video_port },
             security: self.security,
-            preferences: Preferences::default(),
+            preferences: self.joining.preferences.clone(),
         });
-        self.note(|b| b.line = Some(Arc::clone(&dialed.line)));
+        self.note(|b| {
+            b.line = Some(Arc::clone(&dialed.line));
+            b.ladder_of = Some(Arc::clone(&dialed.line));
+        });
         self.follow(dialed).await
     }
 
@@ -217,7 +224,12 @@ impl Course {
                     None if hang_up_by.is_some() => return by_order(last_sip_status),
                     None => return failed(last_sip_status, "internal error on the SIP side"),
                 },
-                () = self.signals.keyframe.notified() => line.request_keyframe(),
+                () = self.signals.keyframe.notified() => {
+                    if !self.joining.no_keyframe_info {
+                        line.request_keyframe();
+                    }
+                }
+                () = self.signals.digits.notified() => self.send_waiting_digits().await,
                 () = self.signals.terminate.cancelled(), if hang_up_by.is_none() => {
                     line.hang_up();
                     hang_up_by = Some(Instant::now() + HANG_UP_TIMEOUT);
@@ -248,16 +260,29 @@ impl Course {
                     // From here, not from the first ringing on: a publisher that sends nothing keeps the stream
                     // name occupied and is closed by many servers, and a declined call never goes on the air.
                     b.media_agreed = true;
+                    b.digits.note_early_media();
+                    if !b.telephone_event {
+                        // What the shard still had is not sent any more (RFC 4733 §2.5.1: no format to send it in).
+                        b.digits.note_shard_idle();
+                    }
                 });
                 self.hand_over_targets().await;
+                self.send_waiting_digits().await;
             }
             CallEvent::Established => {
                 *last_sip_status = 200;
                 self.note_status(CallStatus::Established, 200);
-                let first = self.note(|b| !std::mem::replace(&mut b.answered, true));
+                let first = self.note(|b| {
+                    b.digits.note_answered();
+                    !std::mem::replace(&mut b.answered, true)
+                });
                 if first == Some(true) {
                     self.broadcasts.shared.counters.established.fetch_add(1, Ordering::Relaxed);
                 }
+                self.send_waiting_digits().await;
+            }
+            CallEvent::DtmfSent(steps) => {
+                self.note(|b| b.digits.note_info_sent(steps));
                 self.send_waiting_digits().await;
             }
             CallEvent::Hold(on) => {
@@ -289,14 +314,11 @@ impl Course {
         let shared = &self.broadcasts.shared;
         for _ in 0..MAILBOX_TRIES {
             let sent = self.note(|b| {
-                while !b.dtmf_waiting.is_empty() {
-                    let order = b.dtmf_waiting.remove(0);
-                    if let Err(order) = shared.send_digits(b, order) {
-                        b.dtmf_waiting.insert(0, order);
-                        return false;
-                    }
+                if b.digits.lack_a_way(b.telephone_event) {
+                    // A later answer may yet agree on events.
+                    tracing::warn!(broadcast = %b.id, "digits wait: the peer takes no telephone-event, its service no INFO");
                 }
-                true
+                shared.send_digits(b).is_ok()
             });
             if sent != Some(false) {
                 return;
@@ -304,8 +326,8 @@ impl Course {
             sleep(MAILBOX_RETRY).await;
         }
         // Otherwise later digits would queue behind these for ever.
-        self.note(|b| b.dtmf_waiting.clear());
-        tracing::warn!(broadcast = %self.id, "the shard is too busy to take DTMF digits");
+        self.note(|b| b.digits.clear());
+        tracing::warn!(broadcast = %self.id, "digits are not sent: they are taken too slowly");
     }
 
     /// Has the shard unpublish and close what it holds.

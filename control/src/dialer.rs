@@ -11,7 +11,7 @@ use sipcast_sip::event::CallEvent;
 use sipcast_sip::order::{Account, CallOrder};
 use tokio::sync::mpsc;
 
-use crate::sip_endpoint::{CallControl, CallHandle, SipEndpoint};
+use crate::sip_endpoint::{CallControl, CallHandle, LadderView, RegistrationView, SipEndpoint};
 
 /// A future as trait objects give it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -23,6 +23,11 @@ pub trait Dialer: Send + Sync + 'static {
 
     /// Places a call. Its events end with `Ended`.
     fn call(&self, order: CallOrder) -> Dialed;
+
+    /// The registrations that calls use, and those that failed lately; none where there is nothing to register with.
+    fn registrations(&self) -> Vec<RegistrationView> {
+        Vec::new()
+    }
 
     /// Un-registers what is registered and closes the transports.
     fn shutdown(&self) -> BoxFuture<'_, ()>;
@@ -38,6 +43,11 @@ pub trait CallLine: Send + Sync {
 
     /// Asks for an IDR picture by SIP INFO (RFC 5168).
     fn request_keyframe(&self);
+
+    /// Every SIP message of the call so far, without secrets; empty where none are recorded.
+    fn ladder(&self) -> LadderView {
+        LadderView::default()
+    }
 }
 
 /// A call that was placed.
@@ -58,6 +68,10 @@ impl Dialer for SipEndpoint {
         Dialed { events, line: Arc::new(control) }
     }
 
+    fn registrations(&self) -> Vec<RegistrationView> {
+        SipEndpoint::registrations(self)
+    }
+
     fn shutdown(&self) -> BoxFuture<'_, ()> {
         Box::pin(SipEndpoint::shutdown(self))
     }
@@ -74,5 +88,9 @@ impl CallLine for CallControl {
 
     fn request_keyframe(&self) {
         CallControl::request_keyframe(self);
+    }
+
+    fn ladder(&self) -> LadderView {
+        CallControl::ladder(self)
     }
 }

@@ -6,7 +6,9 @@
 mod broadcast;
 mod course;
 pub mod dialer;
+mod digits;
 pub mod events;
+mod joining;
 mod order;
 mod ordered_url;
 mod push;
@@ -27,6 +29,7 @@ use std::time::Duration;
 use axum::http::HeaderValue;
 use crossbeam::channel::Receiver;
 use sipcast_contract::{CommandSender, MediaOptions, Report, RtmpTarget, Secret};
+use sipcast_sip::profile::Profiles;
 
 pub use broadcast::Drained;
 pub use events::{Event, EventKind, Events};
@@ -61,6 +64,8 @@ pub struct ControlOptions {
     pub origin_rtmp_url: Option<String>,
     /// Where the control plane tells what happens. Clone it before, for others that tell or listen.
     pub events: Events,
+    /// What conference services want otherwise than others.
+    pub profiles: Profiles,
     /// What the page's form holds at first. Everyone who can open the page can read it.
     pub page: Option<PageDefaults>,
 }
@@ -78,6 +83,7 @@ impl Default for ControlOptions {
             cors: CorsOptions::default(),
             origin_rtmp_url: None,
             events: Events::default(),
+            profiles: Profiles::default(),
             page: None,
         }
     }

@@ -11,9 +11,11 @@ use serde::Deserialize;
 use sipcast_contract::{MediaWanted, RtmpTarget, RtmpUrl, Secret, dtmf, limits};
 use sipcast_sip::event::CallStatus;
 use sipcast_sip::order::{Account, MediaSecurity, Transport};
+use sipcast_sip::profile::Profiles;
 use utoipa::ToSchema;
 
 use crate::broadcast::{DtmfOrder, DtmfWay, StartOrder};
+use crate::joining::{JoinRequest, Joined};
 use crate::ordered_url::OrderedUrl;
 
 /// A broadcast to start: one call in, any number of RTMP targets out.
@@ -26,8 +28,8 @@ pub(crate) struct OrderRequest {
     /// Name of the broadcast, unique among live ones; absent: one is made up.
     #[schema(min_length = 1, max_length = 128, example = "town-hall")]
     pub(crate) call_id: Option<String>,
-    /// Whom to dial: a user part, `user@host` or a `sip:` URI.
-    #[schema(required, nullable = false, min_length = 1, max_length = 256, example = "8801")]
+    /// Whom to dial: a user part, `user@host` or a `sip:` URI; needless where `sipProfile` dials `meetingId`.
+    #[schema(min_length = 1, max_length = 256, example = "8801")]
     pub(crate) callee: Option<String>,
     /// Offer audio; absent: yes.
     #[schema(default = true)]
@@ -66,6 +68,24 @@ pub(crate) struct OrderRequest {
     /// SRTP: `off`, `opportunistic` or `mandatory`; absent: `off`.
     #[schema(max_length = 16, example = "off")]
     pub(crate) media_security: Option<String>,
+    /// Service profile: zoom, twilio, vidyo, room and others; `none`: none; absent: by the domain that is dialled.
+    #[schema(max_length = 64, example = "zoom")]
+    pub(crate) sip_profile: Option<String>,
+    /// Meeting to join; fills `{meeting}` of script and profile, and makes `callee` needless where the profile dials it.
+    #[schema(max_length = 64, example = "123 456 7890")]
+    pub(crate) meeting_id: Option<String>,
+    /// Passcode of the meeting; fills `{passcode}`. It is never shown.
+    #[schema(max_length = 64, format = Password, write_only)]
+    pub(crate) passcode: Option<String>,
+    /// What is keyed in: `wait 3s; {meeting}#; wait 2s; {passcode}#`; absent: what the profile says.
+    #[schema(max_length = 512, format = Password, write_only)]
+    pub(crate) dial_script: Option<String>,
+    /// When the script begins: `answer` (default) or `early`, with early media.
+    #[schema(max_length = 16, example = "answer")]
+    pub(crate) dial_script_on: Option<String>,
+    /// How digits of the call travel: `RFC2833`, `INFO` or `INFO_RELAY`; absent: as the profile says, else `RFC2833`.
+    #[schema(max_length = 16, example = "RFC2833")]
+    pub(crate) dtmf_type: Option<String>,
     /// Application that events of this broadcast belong to.
     #[schema(max_length = 128)]
     pub(crate) app_key: Option<String>,
@@ -216,7 +236,7 @@ impl OrderRequest {
     ///
     /// # Errors
     /// The first field that is wrong.
-    pub(crate) fn validate(self) -> Result<StartOrder, FieldFault> {
+    pub(crate) fn validate(self, profiles: &Profiles) -> Result<StartOrder, FieldFault> {
         let call_id = CALL_ID.required("callId", self.call_id)?;
         let callee = callee(self.callee)?;
         let wanted =
@@ -243,7 +263,7 @@ impl OrderRequest {
         if self.sip_port == Some(0) {
             return Err(FieldFault::new("sipPort", "is not a port number", PORT_EXPECTED));
         }
-        let account = Account {
+        let mut account = Account {
             authentication_name: authentication_name.unwrap_or_else(|| login.clone()),
             login,
             password: Secret::new(
@@ -256,6 +276,15 @@ impl OrderRequest {
             register: self.sip_register_required.unwrap_or(false),
             visible_name: VISIBLE_NAME.optional("visibleName", self.visible_name)?,
         };
+        let join = JoinRequest {
+            sip_profile: self.sip_profile,
+            meeting_id: self.meeting_id,
+            passcode: self.passcode,
+            dial_script: self.dial_script,
+            dial_script_on: self.dial_script_on,
+            dtmf_type: self.dtmf_type,
+        };
+        let Joined { callee, joining, security } = join.resolve(callee, &mut account, profiles)?;
         let targets = self.targets.unwrap_or_default();
         if targets.len() > limits::TARGETS_PER_BROADCAST_MAX {
             let expected = format!("at most {} targets per call", limits::TARGETS_PER_BROADCAST_MAX);
@@ -266,7 +295,8 @@ impl OrderRequest {
             callee,
             account,
             wanted,
-            security: media_security(self.media_security)?,
+            security: media_security(self.media_security)?.or(security).unwrap_or_default(),
+            joining,
             app_key: APP_KEY.optional("appKey", self.app_key)?,
             direct: self.direct.map(|direct| direct.validate("")).transpose()?,
             targets: targets
@@ -333,10 +363,10 @@ impl DtmfRequest {
     pub(crate) fn validate(self) -> Result<DtmfOrder, FieldFault> {
         let digits = DTMF.required("dtmf", self.dtmf)?;
         let way = match DTMF_TYPE.optional("type", self.kind)? {
-            None => DtmfWay::Events,
-            Some(word) if word.eq_ignore_ascii_case("RFC2833") => DtmfWay::Events,
-            Some(word) if word.eq_ignore_ascii_case("INFO") => DtmfWay::Info,
-            Some(word) if word.eq_ignore_ascii_case("INFO_RELAY") => DtmfWay::Info,
+            None => None,
+            Some(word) if word.eq_ignore_ascii_case("RFC2833") => Some(DtmfWay::Events),
+            Some(word) if word.eq_ignore_ascii_case("INFO") => Some(DtmfWay::Info),
+            Some(word) if word.eq_ignore_ascii_case("INFO_RELAY") => Some(DtmfWay::Info),
             Some(_) => return Err(FieldFault::new("type", "is no known way", DTMF_TYPE.expected)),
         };
         let steps = dtmf::parse(&digits)
@@ -348,7 +378,7 @@ impl DtmfRequest {
             let problem = format!("holds more than {} digits and pauses", limits::DTMF_QUEUE_MAX);
             return Err(FieldFault::new("dtmf", problem, DTMF.expected));
         }
-        Ok(DtmfOrder { steps, way })
+        Ok(DtmfOrder { steps, way, early: false })
     }
 }
 
@@ -363,8 +393,9 @@ pub(crate) fn status(word: &str) -> Result<CallStatus, FieldFault> {
         .ok_or_else(|| FieldFault::new("status", "is no call status", STATUS.expected))
 }
 
-fn callee(text: Option<String>) -> Result<String, FieldFault> {
-    let callee = CALLEE.required("callee", text)?;
+/// `None`: a service profile may know whom to dial.
+fn callee(text: Option<String>) -> Result<Option<String>, FieldFault> {
+    let Some(callee) = CALLEE.optional("callee", text)? else { return Ok(None) };
     let address = match callee.split_once(':') {
         Some((scheme, address)) if ["sip", "sips", "tel"].iter().any(|s| scheme.eq_ignore_ascii_case(s)) => {
             address
@@ -375,7 +406,7 @@ fn callee(text: Option<String>) -> Result<String, FieldFault> {
     if address.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) {
         return Err(FieldFault::new("callee", "holds a password", CALLEE.expected));
     }
-    Ok(callee)
+    Ok(Some(callee))
 }
 
 /// `host[:port][;transport=udp|tcp|tls]`, a leading `sip:` or `sips:` and a trailing `;lr` as SIP people write them.
@@ -410,11 +441,12 @@ fn outbound_proxy(text: &str) -> Result<(String, Option<Transport>), FieldFault>
     Ok((format!("{scheme}{host_port}"), chosen))
 }
 
-fn media_security(text: Option<String>) -> Result<MediaSecurity, FieldFault> {
+fn media_security(text: Option<String>) -> Result<Option<MediaSecurity>, FieldFault> {
     match MEDIA_SECURITY.optional("mediaSecurity", text)?.map(|word| word.to_ascii_lowercase()).as_deref() {
-        None | Some("off") => Ok(MediaSecurity::Off),
-        Some("opportunistic") => Ok(MediaSecurity::Opportunistic),
-        Some("mandatory") => Ok(MediaSecurity::Mandatory),
+        None => Ok(None),
+        Some("off") => Ok(Some(MediaSecurity::Off)),
+        Some("opportunistic") => Ok(Some(MediaSecurity::Opportunistic)),
+        Some("mandatory") => Ok(Some(MediaSecurity::Mandatory)),
         Some(_) => {
             Err(FieldFault::new("mediaSecurity", "is no known media security", MEDIA_SECURITY.expected))
         }
@@ -504,7 +536,7 @@ mod tests {
 
     #[test]
     fn an_order_of_the_least_fields_has_defaults() {
-        let order = order().validate().ok().expect("valid");
+        let order = order().validate(&Profiles::default()).ok().expect("valid");
         assert!(
             order.wanted.audio && order.wanted.video && order.direct.is_none() && order.targets.is_empty()
         );
@@ -514,7 +546,9 @@ mod tests {
 
     #[test]
     fn faults_name_the_field_in_its_place() {
-        let field = |order: OrderRequest| order.validate().err().expect("wrong").field.into_owned();
+        let field = |order: OrderRequest| {
+            order.validate(&Profiles::default()).err().expect("wrong").field.into_owned()
+        };
         assert_eq!(field(OrderRequest { callee: None, ..order() }), "callee");
         assert_eq!(field(OrderRequest { sip_port: Some(0), ..order() }), "sipPort");
         assert_eq!(field(OrderRequest { media_security: Some("x".to_owned()), ..order() }), "mediaSecurity");

@@ -14,8 +14,9 @@ use sipcast_sip::event::CallStatus;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::broadcast::{DtmfOrder, OpenAnswer, random_id};
+use crate::broadcast::{OpenAnswer, random_id};
 use crate::dialer::CallLine;
+use crate::digits::Digits;
 use crate::events::{EventKind, Subject, TargetStateName};
 use crate::ordered_url::OrderedUrl;
 
@@ -77,10 +78,10 @@ pub(crate) struct Broadcast {
     pub telephone_event: bool,
     /// The call was answered: digits may go out.
     pub answered: bool,
-    /// Digits ordered before that.
-    pub dtmf_waiting: Vec<DtmfOrder>,
-    /// Steps handed to the shard since it last said that all are sent; what its queue holds at most.
-    pub dtmf_in_shard: usize,
+    /// Digits that wait or are under way.
+    pub digits: Digits,
+    /// Whose ladder is shown, also when the call is over.
+    pub ladder_of: Option<Arc<dyn CallLine>>,
     /// When it was ordered.
     pub ordered_at: SystemTime,
     /// RTMP targets that are not yet over.
@@ -110,6 +111,8 @@ pub(crate) struct Signals {
     pub terminate: CancellationToken,
     /// The shard wants an IDR picture by SIP INFO.
     pub keyframe: Notify,
+    /// Digits may go out that could not before.
+    pub digits: Notify,
 }
 
 /// State of a direct publication, kept after its target is gone.
@@ -259,8 +262,8 @@ impl Broadcast {
             media_agreed: false,
             telephone_event: false,
             answered: false,
-            dtmf_waiting: Vec::new(),
-            dtmf_in_shard: 0,
+            digits: Digits::default(),
+            ladder_of: None,
             ordered_at: SystemTime::now(),
             targets: BTreeMap::new(),
             past_targets: VecDeque::new(),
@@ -321,11 +324,6 @@ impl Broadcast {
     /// Whether the shard has told its last figures.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.is_none()
-    }
-
-    /// Digits and pauses that wait for the answer.
-    pub(crate) fn dtmf_steps_waiting(&self) -> usize {
-        self.dtmf_waiting.iter().map(|order| order.steps.len()).sum()
     }
 
     /// Hands every target that waits for media to the shard. Stops at a full mailbox and says so; the rest waits
@@ -444,7 +442,7 @@ impl Registry {
         broadcast.sip_status = sip_status;
         broadcast.reason = reason;
         broadcast.line = None;
-        broadcast.dtmf_waiting = Vec::new();
+        broadcast.digits.clear();
         while let Some(target) = broadcast.targets.keys().next().copied() {
             broadcast.remove_target(target);
         }

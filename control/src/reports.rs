@@ -73,7 +73,8 @@ fn take(broadcasts: &Broadcasts, runtime: &Handle, report: Report) {
         }
         Report::DtmfSent { broadcast } => {
             if let Some(b) = shared.registry().get_mut(broadcast) {
-                b.dtmf_in_shard = 0;
+                b.digits.note_shard_idle();
+                b.signals.digits.notify_one();
                 shared.tell(b, EventKind::Dtmf { steps: 0, sent: true });
             }
             tracing::debug!(%broadcast, "all digits are sent");

@@ -23,10 +23,16 @@ use crate::uri::{Addresses, UriError};
 /// Methods we answer in a dialog: value of Allow. PRACK is none of them: it answers provisional responses, and as
 /// callers we only receive those.
 pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE";
+/// Extensions we have: session timers (RFC 4028), and reliable provisional responses (RFC 3262) to our INVITE. Not
+/// `replaces`: a call is never taken over.
+pub const SUPPORTED: &str = "timer, 100rel";
 /// Content type of session descriptions.
 pub const SDP_CONTENT_TYPE: &str = "application/sdp";
 /// INVITEs of one call: digest, 422 and redirects together. Then the last failure stands.
 pub const INVITES_MAX: u8 = 12;
+
+/// Early dialogs of one INVITE that are told apart; what further forks describe is passed over.
+pub const FORKS_MAX: usize = 8;
 
 /// 64 * T1 (RFC 3261 §9.1): a call whose CANCEL brought no final response is over.
 const CANCEL_WAIT: Duration = Duration::from_secs(32);
@@ -170,6 +176,15 @@ struct Refresh {
     retry_at: Option<Timestamp>,
 }
 
+/// An early dialog that media does not follow at the moment.
+#[derive(Debug)]
+struct Fork {
+    tag: Option<String>,
+    negotiation: Negotiation,
+    answer_body: Vec<u8>,
+    agreement: Option<Agreement>,
+}
+
 /// One call.
 #[derive(Debug)]
 pub struct Call {
@@ -186,7 +201,15 @@ pub struct Call {
     last_status: u16,
     shown: CallStatus,
     media: Option<NegotiatedMedia>,
+    /// To tag of the fork that `negotiation`, `answer_body` and `agreement` belong to: the last one that described
+    /// its media, in the end the one that answered.
+    fork_tag: Option<String>,
     answer_body: Vec<u8>,
+    agreement: Option<Agreement>,
+    /// As it was when the INVITE went: where each fork begins.
+    offered: Negotiation,
+    /// The other early dialogs (RFC 3261 §12.1), [`FORKS_MAX`] at most.
+    forks: Vec<Fork>,
     held: bool,
     update_allowed: bool,
     remote_target: String,
@@ -210,6 +233,7 @@ impl Call {
             remote_target: addresses.request_uri.to_string(),
             addresses,
             options,
+            offered: Negotiation::new(order.media, options.offer),
             negotiation: Negotiation::new(order.media, options.offer),
             authenticator,
             timer: SessionTimer::new(options.session_expires_s.unwrap_or(0)),
@@ -220,7 +244,10 @@ impl Call {
             last_status: 0,
             shown: CallStatus::New,
             media: None,
+            fork_tag: None,
             answer_body: Vec::new(),
+            agreement: None,
+            forks: Vec::new(),
             held: false,
             update_allowed: false,
             refresh: None,
@@ -322,8 +349,12 @@ impl Call {
             }
             _ if !live => self.answer(request.id, 481, Vec::new(), None),
             "INVITE" | "UPDATE" => self.handle_offer(request, now),
+            // RFC 6086 §4.2.2: we subscribe to no Info Package; INFO without one is of the older kind (RFC 2976).
+            "INFO" if first(request.headers, "Info-Package").is_some() => {
+                self.answer(request.id, 469, vec![("Recv-Info", String::new())], None);
+            }
             "OPTIONS" => {
-                let headers = vec![allow(), ("Accept", SDP_CONTENT_TYPE.to_owned()), supported()];
+                let headers = vec![allow(), ("Accept", SDP_CONTENT_TYPE.to_owned()), ("Supported", SUPPORTED.to_owned())];
                 self.answer(request.id, 200, headers, None);
             }
             "INFO" => self.answer(request.id, 200, Vec::new(), None),
@@ -466,6 +497,12 @@ impl Call {
 
     fn send_invite(&mut self) {
         self.invites = self.invites.saturating_add(1);
+        // The responses to come are of dialogs of their own.
+        self.forks.clear();
+        self.fork_tag = None;
+        self.answer_body.clear();
+        self.agreement = None;
+        self.offered = self.negotiation.clone();
         let mut headers = vec![allow()];
         if self.timer_wanted {
             headers.push(supported());
@@ -482,7 +519,9 @@ impl Call {
         let has_media = has_description(response);
         if has_media {
             // An early answer that cannot be used is no reason to give up: the final one counts.
-            let _ = self.read_answer(response.body);
+            if self.turn_to(tag(response.headers)) {
+                let _ = self.read_answer(response.body);
+            }
         }
         let has_media = has_media || self.media.is_some();
         if response.status != 100 || self.shown == CallStatus::Trying {
@@ -491,7 +530,13 @@ impl Call {
     }
 
     fn read_answer(&mut self, body: &[u8]) -> Result<(), SdpError> {
-        if self.media.is_some() && self.answer_body == body && !self.negotiation.offer_pending() {
+        if let Some(agreement) = &self.agreement
+            && self.answer_body == body
+            && !self.negotiation.offer_pending()
+        {
+            // Said before; media may have followed another fork since.
+            let agreement = agreement.clone();
+            self.agree(agreement);
             return Ok(());
         }
         self.negotiation.reopen_offer();
@@ -501,18 +546,69 @@ impl Call {
         Ok(())
     }
 
+    /// Media follows the fork with this To tag from here (RFC 3261 §13.2.2.4, RFC 3264 §4: each has an answer of its
+    /// own). A response without tag is of the fork we are at. `false`: one fork too many.
+    fn turn_to(&mut self, tag: Option<String>) -> bool {
+        if tag.is_none() || self.fork_tag == tag {
+            return true;
+        }
+        if self.fork_tag.is_none() && self.agreement.is_none() {
+            self.fork_tag = tag;
+            return true;
+        }
+        let known = self.forks.iter().position(|fork| fork.tag == tag);
+        if known.is_none() && self.forks.len() + 1 >= FORKS_MAX {
+            return false;
+        }
+        let next = match known {
+            Some(at) => self.forks.swap_remove(at),
+            None => Fork {
+                tag,
+                negotiation: self.offered.clone(),
+                answer_body: Vec::new(),
+                agreement: None,
+            },
+        };
+        self.forks.push(Fork {
+            tag: std::mem::replace(&mut self.fork_tag, next.tag),
+            negotiation: std::mem::replace(&mut self.negotiation, next.negotiation),
+            answer_body: std::mem::replace(&mut self.answer_body, next.answer_body),
+            agreement: std::mem::replace(&mut self.agreement, next.agreement),
+        });
+        true
+    }
+
+    /// Whether an early dialog with this tag has described its media.
+    fn knows_fork(&self, tag: Option<&String>) -> bool {
+        self.fork_tag.as_ref() == tag || self.forks.iter().any(|fork| fork.tag.as_ref() == tag)
+    }
+
     fn handle_answered(&mut self, response: &Response<'_>, now: Timestamp) {
         self.last_status = response.status;
         self.authenticator.handle_accepted();
-        let answer = if has_description(response) {
+        let answering = tag(response.headers);
+        let has_description = has_description(response);
+        if has_description || self.knows_fork(answering.as_ref()) {
+            if self.forks.len() + 1 >= FORKS_MAX {
+                // The fork that answers counts, however many others rang.
+                self.forks.pop();
+            }
+            self.turn_to(answering);
+        } else {
+            // An intermediary that changes the tag with the answer: what was agreed on early stands.
+            self.fork_tag = answering;
+        }
+        let answer = if has_description {
             self.read_answer(response.body).map_err(|error| error.to_string())
-        } else if self.media.is_some() {
+        } else if let Some(agreement) = self.agreement.clone() {
             // RFC 3261 §13.2.1: a reliable provisional response has answered already.
             self.negotiation.handle_offer_refused();
+            self.agree(agreement);
             Ok(())
         } else {
             Err("answered without a session description".to_owned())
         };
+        self.forks.clear();
         if let Err(reason) = answer {
             self.push(Action::Bye {
                 headers: vec![("Reason", "SIP;cause=488;text=\"Not Acceptable Here\"".into())],
@@ -580,14 +676,19 @@ impl Call {
     }
 
     fn handle_offer(&mut self, request: &PeerRequest<'_>, now: Timestamp) {
-        let refresh_is_out = self.refresh.is_some_and(|refresh| refresh.retry_at.is_none());
+        let reinvite_is_out = self
+            .refresh
+            .is_some_and(|refresh| refresh.retry_at.is_none() && refresh.method == RefreshMethod::Invite);
         let is_invite = request.method == "INVITE";
         let has_offer = !request.body.is_empty();
         if is_invite && !self.is_established() {
             return self.answer(request.id, 491, Vec::new(), None);
         }
-        // RFC 3261 §14.2, RFC 3311 §5.2: offers must not cross.
-        if (is_invite && refresh_is_out) || (has_offer && self.negotiation.offer_pending()) || self.awaits_ack
+        if !self.is_established() && !self.turn_to(tag_of(request.headers, "From")) {
+            return self.answer(request.id, 481, Vec::new(), None);
+        }
+        // RFC 3261 §14.2, RFC 3311 §5.2: offers must not cross. An UPDATE of ours has none.
+        if (is_invite && reinvite_is_out) || (has_offer && self.negotiation.offer_pending()) || self.awaits_ack
         {
             return self.answer(request.id, 491, Vec::new(), None);
         }
@@ -619,6 +720,8 @@ impl Call {
         match self.timer.handle_request(expires, supports_timer, now) {
             Ok(mut headers) => {
                 headers.extend([allow(), supported()]);
+                // The peer has refreshed the session, so ours that waits for its turn is not needed any more.
+                self.refresh = self.refresh.filter(|refresh| refresh.retry_at.is_none());
                 self.awaits_ack = is_invite && !has_offer;
                 self.answer(request.id, 200, headers, body);
                 if let Some(agreement) = agreement {
@@ -634,6 +737,7 @@ impl Call {
 
     /// Tells of media and hold where they changed.
     fn agree(&mut self, agreement: Agreement) {
+        self.agreement = Some(agreement.clone());
         if self.media.as_ref() != Some(&agreement.media) {
             self.media = Some(agreement.media.clone());
             let media = Box::new(agreement.media);
@@ -734,6 +838,7 @@ fn is_named(name: &str, wanted: &str) -> bool {
         "Supported" => "k",
         "Session-Expires" => "x",
         "To" => "t",
+        "From" => "f",
         _ => "",
     };
     name.eq_ignore_ascii_case(wanted) || (!compact.is_empty() && name.eq_ignore_ascii_case(compact))
@@ -753,8 +858,12 @@ fn lists(headers: &[(&str, &str)], wanted: &'static str, item: &str) -> bool {
 }
 
 fn tag(headers: &[(&str, &str)]) -> Option<String> {
-    let to = first(headers, "To")?;
-    let parameters = to.rsplit('>').next()?;
+    tag_of(headers, "To")
+}
+
+fn tag_of(headers: &[(&str, &str)], name: &'static str) -> Option<String> {
+    let address = first(headers, name)?;
+    let parameters = address.rsplit('>').next()?;
     parameters.split(';').find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
         name.trim().eq_ignore_ascii_case("tag").then(|| value.trim().to_owned())

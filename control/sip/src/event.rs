@@ -25,6 +25,8 @@ pub enum CallEvent {
     Established,
     /// The peer put us on hold (`true`) or took us back (`false`).
     Hold(bool),
+    /// So many steps ordered by `send_dtmf_info` are sent since this was last told, and none waits.
+    DtmfSent(usize),
     /// The call is over; nothing follows.
     Ended(CallEnd),
 }

@@ -4,10 +4,15 @@
 
 pub mod call;
 pub mod contact;
+pub mod dial_script;
 pub mod digest;
 pub mod dtmf_info;
 pub mod event;
+pub mod locate;
+pub mod offer_ladder;
 pub mod order;
+pub mod profile;
+pub mod redaction;
 pub mod redirect;
 pub mod registration;
 pub mod sdp;
@@ -19,4 +24,4 @@ pub mod uri;
 mod mutation;
 
 pub use event::{CallEnd, CallEvent, CallStatus};
-pub use order::{Account, CallOrder, LocalMedia, MediaSecurity, Transport};
+pub use order::{Account, CallOrder, KeyframeFeedback, LocalMedia, MediaSecurity, Preferences, Transport};

@@ -10,6 +10,7 @@ use super::error::{self, Problem};
 use super::target_request;
 use super::value::Fields;
 use crate::broadcast::{Broadcasts, CallFilter, CallView};
+use crate::joining;
 use crate::order::{self, DtmfRequest, OrderRequest, TargetRequest};
 
 /// `POST /call/startup`: 200 with an empty body as soon as the order is taken.
@@ -17,7 +18,8 @@ pub(crate) async fn startup(
     State(broadcasts): State<Broadcasts>,
     fields: Fields,
 ) -> Result<StatusCode, Problem> {
-    broadcasts.start(order_request(&fields)?.validate()?)?;
+    let profiles = &broadcasts.shared.options.profiles;
+    broadcasts.start(order_request(&fields)?.validate(profiles)?)?;
     Ok(StatusCode::OK)
 }
 
@@ -150,6 +152,12 @@ fn order_request(fields: &Fields) -> Result<OrderRequest, Problem> {
         sip_register_required: fields.boolean("sipRegisterRequired")?,
         visible_name: fields.text("visibleName", order::VISIBLE_NAME)?,
         media_security: fields.text("mediaSecurity", order::MEDIA_SECURITY)?,
+        sip_profile: fields.text("sipProfile", joining::SIP_PROFILE)?,
+        meeting_id: fields.text("meetingId", joining::MEETING_ID)?,
+        passcode: fields.text("passcode", joining::PASSCODE)?,
+        dial_script: fields.text("dialScript", joining::DIAL_SCRIPT)?,
+        dial_script_on: fields.text("dialScriptOn", joining::DIAL_SCRIPT_ON)?,
+        dtmf_type: fields.text("dtmfType", joining::DTMF_TYPE)?,
         app_key: fields.text("appKey", order::APP_KEY)?,
         targets: None,
         direct: direct(fields, to_stream.as_deref())?,

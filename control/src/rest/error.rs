@@ -192,6 +192,11 @@ impl From<DtmfError> for Problem {
                     .expecting(format!("at most {} digits and pauses waiting", limits::DTMF_QUEUE_MAX))
             }
             DtmfError::Busy => Self::busy(),
+            DtmfError::NoWay => Self::new(
+                StatusCode::CONFLICT,
+                "the peer agreed on no telephone-event, and its service takes no INFO",
+            )
+            .of("dtmf"),
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::Shared;
 use super::dialog::{Dialog, cancel};
 use super::dispatch::OpenDialog;
+use super::ladder::Listening;
 use super::register::Lease;
 use super::transaction::{ClientTransaction, Reply, respond, sign, with_fields};
 use super::transport::Flow;
@@ -25,6 +26,8 @@ pub(super) struct Remains {
     pub requests: mpsc::Receiver<Transaction>,
     /// Keeps requests coming.
     pub _open: OpenDialog,
+    /// Keeps messages going to the call's ladder.
+    pub _listening: Listening,
     pub lease: Option<Lease>,
     pub invite: Option<OpenInvite>,
 }
@@ -54,6 +57,9 @@ impl Afterwards {
     /// Sends what ends the dialog: `bye` with these headers, or CANCEL for an INVITE without answer, as soon as
     /// allowed.
     pub async fn new(remains: Remains, bye: Option<Vec<Header>>) -> Self {
+        if let Some(invite) = &remains.invite {
+            invite.transaction.stay();
+        }
         let mut afterwards = Self { remains, byes: Vec::new() };
         if let Some(extra) = bye {
             let dialog = afterwards.remains.dialog.clone();
@@ -99,6 +105,7 @@ impl Afterwards {
             self.remains.invite = None;
             return;
         };
+        (self.remains.flow, invite.request) = (invite.transaction.flow(), invite.transaction.request());
         match response.status_code.code() {
             ..200 => {
                 if !invite.answered && !std::mem::replace(&mut invite.provisional, true) {

@@ -3,12 +3,11 @@
 //! Takes: one order. Gives: events, in the end how the call ended. Leaves out: decisions (`sipcast-sip`), transactions
 //! (`transaction`), what is left to do once the call is over (`afterwards`).
 
-use std::collections::HashMap;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rsipstack::sip::{Header, HeadersExt, Method, Response};
+use rsipstack::sip::{Header, HeadersExt, Method, Request, Response};
 use rsipstack::transaction::Transaction;
 use sipcast_contract::dtmf::DtmfStep;
 use sipcast_sip::call::{self as decisions, Action, CallOptions, PeerRequest};
@@ -22,6 +21,7 @@ use super::Shared;
 use super::afterwards::{Afterwards, OpenInvite, Remains};
 use super::dialog::{Body, Dialog, headers};
 use super::dispatch::OpenDialog;
+use super::ladder::{Ladder, Listening};
 use super::register::Lease;
 use super::steering::Steering;
 use super::transaction::{
@@ -35,6 +35,7 @@ pub(super) struct CallParts {
     pub order: CallOrder,
     pub events: mpsc::Sender<CallEvent>,
     pub steering: Steering,
+    pub ladder: Arc<Ladder>,
 }
 
 /// How a call ended and what remains to be done for it.
@@ -43,9 +44,10 @@ pub(super) type Outcome = (CallEnd, Option<Afterwards>);
 /// Runs a call to its end.
 pub(super) async fn run(parts: CallParts) -> Outcome {
     let options = &parts.shared.options;
+    let session_expires_s = parts.order.preferences.session_expires_s.unwrap_or(options.session_expires_s);
     let options = CallOptions {
         offer: options.offer,
-        session_expires_s: (options.session_expires_s > 0).then_some(options.session_expires_s),
+        session_expires_s: (session_expires_s > 0).then_some(session_expires_s),
         answer_timeout: options.ring_timeout,
     };
     let decisions = match decisions::Call::new(&parts.order, options) {
@@ -65,6 +67,7 @@ pub(super) async fn run(parts: CallParts) -> Outcome {
         },
     };
     let (open, requests) = parts.shared.dialogs.open(dialog.call_id());
+    let listening = parts.shared.ladders.listen(dialog.call_id(), &parts.ladder);
     let now = Instant::now();
     let driver = Driver {
         decisions,
@@ -72,15 +75,18 @@ pub(super) async fn run(parts: CallParts) -> Outcome {
         flow,
         requests,
         open,
+        listening,
         lease,
         invite: None,
         fork: None,
-        pracked: HashMap::new(),
+        early: Vec::new(),
+        pracks: Vec::new(),
         refresh: None,
         info: None,
         probe: None,
         probe_at: now,
         dtmf_after: now,
+        keyed: 0,
         keyframe_after: now,
         acknowledgements: JoinSet::new(),
         asked: None,
@@ -102,7 +108,7 @@ async fn register(parts: &CallParts) -> Result<Option<Lease>, CallEnd> {
     tokio::select! {
         biased;
         () = abandoned(&parts.steering.hang_up, &parts.events) => Err(status::end_of_order(0)),
-        lease = parts.shared.registrations.acquire(&parts.shared, account) => lease.map(Some),
+        lease = parts.shared.registrations.acquire(&parts.shared, account, &parts.ladder) => lease.map(Some),
     }
 }
 
@@ -128,18 +134,24 @@ struct Driver {
     flow: Flow,
     requests: mpsc::Receiver<Transaction>,
     open: OpenDialog,
+    /// Keeps the call's messages going to its ladder.
+    listening: Listening,
     lease: Option<Lease>,
     invite: Option<OpenInvite>,
     /// The latest 2xx to the INVITE, should it be another fork's.
     fork: Option<Response>,
-    /// By To tag, the last reliable provisional response that was acknowledged (RFC 3262 §4).
-    pracked: HashMap<String, u32>,
+    /// The early dialogs, the one that spoke last at the end.
+    early: Vec<EarlyDialog>,
+    /// PRACKs under way.
+    pracks: Vec<Prack>,
     /// The session refresh under way.
     refresh: Option<Sent>,
     /// The INFO under way; one at a time keeps digits in order.
     info: Option<Sent>,
     /// Not before this may the next DTMF step go.
     dtmf_after: Instant,
+    /// DTMF steps taken since it was last told.
+    keyed: usize,
     /// Not before this may a picture be asked for again.
     keyframe_after: Instant,
     /// The OPTIONS under way that asks whether the peer is still there.
@@ -153,6 +165,21 @@ struct Driver {
     /// A BYE was decided on, with these headers.
     bye: Option<Vec<Header>>,
     last_status: u16,
+}
+
+/// A dialog that a provisional response created (RFC 3261 §12.1).
+struct EarlyDialog {
+    tag: String,
+    dialog: Dialog,
+    /// RSeq of the last reliable response that was acknowledged (RFC 3262 §4).
+    sequence: Option<u32>,
+}
+
+/// A PRACK under way, and what it acknowledges.
+struct Prack {
+    transaction: ClientTransaction,
+    response: Response,
+    tag: String,
 }
 
 /// A request of ours under way.
@@ -181,6 +208,7 @@ impl Driver {
             flow: self.flow,
             requests: self.requests,
             _open: self.open,
+            _listening: self.listening,
             lease: self.lease,
             invite: self.invite,
         };
@@ -225,7 +253,10 @@ impl Driver {
         let timeout = self.decisions.next_timeout().map(|at| self.parts.shared.instant(at));
         // A session that does not expire (RFC 4028 §7.2) would outlive a peer that is gone.
         let may_probe = self.decisions.is_established() && timeout.is_none() && self.probe.is_none();
-        let may_inform = self.decisions.is_established() && self.info.is_none();
+        // Services that ask before they answer take INFO in the early dialog.
+        let in_dialog = self.decisions.is_established() || !self.early.is_empty();
+        let may_inform = in_dialog && self.info.is_none();
+        let all_keyed = self.keyed > 0 && self.info.is_none() && steering.dtmf.is_empty();
         tokio::select! {
             biased;
             () = abandoned(&steering.hang_up, &self.parts.events) => {
@@ -233,6 +264,7 @@ impl Driver {
             }
             Some(transaction) = self.requests.recv() => self.handle_request(transaction),
             response = next_of_invite(&mut self.invite) => self.handle_invite_response(response),
+            response = next_prack(&mut self.pracks) => self.handle_prack_response(response),
             response = next_of(&mut self.refresh) => self.handle_refresh_response(response),
             response = next_of(&mut self.info) => self.handle_info_response(response).await,
             response = next_of(&mut self.probe) => self.handle_probe_response(response),
@@ -246,6 +278,9 @@ impl Driver {
             }
             () = wait_for(timeout) => self.decisions.handle_timeout(self.parts.shared.now()),
             step = next_step(&mut steering.dtmf, self.dtmf_after), if may_inform => self.handle_dtmf(step).await,
+            () = tokio::time::sleep_until(self.dtmf_after), if all_keyed => {
+                tell(&self.parts.events, CallEvent::DtmfSent(std::mem::take(&mut self.keyed))).await;
+            }
             () = picture_wanted(&steering.keyframe, self.keyframe_after), if may_inform => {
                 self.keyframe_after = Instant::now() + KEYFRAME_INTERVAL_MIN;
                 let body = dtmf_info::PICTURE_FAST_UPDATE.to_owned();
@@ -272,8 +307,9 @@ impl Driver {
         let mut request = self.dialog.request(Method::Invite, &self.flow, extra, Some(Body::sdp(offer)));
         sign(&mut self.decisions, &mut request);
         let transaction =
-            ClientTransaction::start(&self.parts.shared.network.stack, &self.flow, request.clone());
-        self.pracked.clear();
+            ClientTransaction::start_outside_dialog(&self.parts.shared.network, &self.flow, request.clone());
+        self.early.clear();
+        self.pracks.clear();
         self.invite = Some(OpenInvite { transaction, request, provisional: false, answered: false });
         Ok(())
     }
@@ -287,17 +323,26 @@ impl Driver {
             self.invite = None;
             return;
         };
+        // Another address of the next hop may have answered than the first.
+        (self.flow, invite.request) = (invite.transaction.flow(), invite.transaction.request());
         self.last_status = response.status_code.code();
         match self.last_status {
             ..200 => {
                 invite.provisional = true;
-                self.acknowledge_provisional(&response);
+                if !self.take_provisional(&response) {
+                    return;
+                }
             }
             200..300 if invite.answered => self.fork = Some(response.clone()),
             200..300 => {
                 invite.answered = true;
                 self.probe_at = Instant::now() + self.parts.shared.options.t1 * PROBE_T1;
+                let tag = to_tag(&response);
+                if let Some(early) = self.early.iter().find(|early| Some(&early.tag) == tag.as_ref()) {
+                    self.dialog.take_over(&early.dialog);
+                }
                 self.dialog.establish(&response);
+                self.early.clear();
             }
             _ => {}
         }
@@ -305,40 +350,84 @@ impl Driver {
         with_fields(&response, |response| self.decisions.handle_response(response, now));
     }
 
-    /// PRACK (RFC 3262 §4): once for each response, in order, for a bounded number of forks.
-    fn acknowledge_provisional(&mut self, response: &Response) {
-        if !response.header_contains_token("Require", "100rel") {
-            return;
-        }
-        let (Some(tag), Some(sequence)) = (to_tag(response), response.rseq_value()) else { return };
-        let follows = match self.pracked.get(&tag) {
-            Some(last) => last.checked_add(1) == Some(sequence),
-            None => self.pracked.len() < FORKS_MAX,
+    /// Notes the early dialog and acknowledges a reliable response (RFC 3262 §4): each once, in order, for a bounded
+    /// number of forks. `false`: a repetition, or one that leaves a number out; it is not looked at.
+    fn take_provisional(&mut self, response: &Response) -> bool {
+        let Some(tag) = to_tag(response).filter(|_| response.status_code.code() > 100) else { return true };
+        let mut early = match self.early.iter().position(|early| early.tag == tag) {
+            Some(at) => self.early.remove(at),
+            None if self.early.len() < FORKS_MAX => {
+                let mut dialog = self.dialog.clone();
+                dialog.establish(response);
+                EarlyDialog { tag: tag.clone(), dialog, sequence: None }
+            }
+            None => return true,
         };
-        if !follows {
+        let is_reliable = response.header_contains_token("Require", "100rel");
+        let sequence = response.rseq_value().filter(|_| is_reliable);
+        let follows = match (early.sequence, sequence) {
+            (Some(last), Some(sequence)) => last.checked_add(1) == Some(sequence),
+            _ => true,
+        };
+        if follows {
+            early.dialog.refresh_target(response);
+            early.sequence = sequence.or(early.sequence);
+        }
+        self.early.push(early);
+        if follows && sequence.is_some() {
+            self.send_prack(&tag, response);
+        }
+        follows
+    }
+
+    fn send_prack(&mut self, tag: &str, response: &Response) {
+        let Some(early) = self.early.iter_mut().find(|early| early.tag == tag) else { return };
+        early.dialog.keep_up_with(&self.dialog);
+        let Some(mut prack) = early.dialog.prack(&self.flow, response) else { return };
+        // A fork has a sequence of its own; the call's stays above all of them.
+        self.dialog.keep_up_with(&early.dialog);
+        sign(&mut self.decisions, &mut prack);
+        let transaction = ClientTransaction::start(&self.parts.shared.network.stack, &self.flow, prack);
+        if self.pracks.len() < PRACKS_MAX {
+            self.pracks.push(Prack { transaction, response: response.clone(), tag: tag.to_owned() });
+        }
+    }
+
+    /// The stack repeats a PRACK; what is left is a challenge. Any other failure is the peer's to act on.
+    fn handle_prack_response(&mut self, (at, response): (usize, Option<Response>)) {
+        let status = response.as_ref().map_or(503, |response| response.status_code.code());
+        if status < 200 {
             return;
         }
-        self.pracked.insert(tag, sequence);
-        let mut early = self.dialog.clone();
-        early.establish(response);
-        if let Some(mut prack) = early.prack(&self.flow, response) {
-            // A fork has a sequence of its own; the call's stays above all of them.
-            self.dialog.skip_sequence();
-            sign(&mut self.decisions, &mut prack);
-            ClientTransaction::start(&self.parts.shared.network.stack, &self.flow, prack);
+        let prack = self.pracks.swap_remove(at);
+        if let (401 | 407, Some(response)) = (status, response)
+            && with_fields(&response, |response| self.decisions.take_challenge(response)).is_ok()
+        {
+            self.send_prack(&prack.tag, &prack.response);
         }
+    }
+
+    /// The dialog that a request of the peer belongs to; before the answer an early one, or the one to be.
+    fn dialog_of(&mut self, request: &Request) -> Option<&mut Dialog> {
+        if self.decisions.is_established() {
+            return Some(&mut self.dialog).filter(|dialog| dialog.matches(request));
+        }
+        if !self.dialog.is_addressed_by(request) {
+            return None;
+        }
+        let early = self.early.iter_mut().find(|early| early.dialog.matches(request));
+        Some(early.map_or(&mut self.dialog, |early| &mut early.dialog))
     }
 
     fn handle_request(&mut self, transaction: Transaction) {
         let request = &transaction.original;
         let established = self.decisions.is_established();
-        let known =
-            if established { self.dialog.matches(request) } else { self.dialog.is_addressed_by(request) };
-        if !known || (request.method == Method::Bye && !established) {
+        let dialog = self.dialog_of(request).filter(|_| established || request.method != Method::Bye);
+        let Some(dialog) = dialog else {
             respond(transaction, Reply::new(481));
             return;
-        }
-        if !self.dialog.in_order(request) {
+        };
+        if !dialog.in_order(request) {
             // RFC 3261 §12.2.2: a request that comes late.
             respond(transaction, Reply::new(500));
             return;
@@ -361,7 +450,9 @@ impl Driver {
         let method = request.method;
         let refreshes = (200..300).contains(&status) && matches!(method, Method::Invite | Method::Update);
         if refreshes {
-            self.dialog.refresh_target(request);
+            if let Some(dialog) = self.dialog_of(request) {
+                dialog.refresh_target(request);
+            }
             reply = reply.with(Header::Contact(self.dialog.contact(&self.flow)));
         }
         let acknowledged = respond(transaction, reply);
@@ -387,6 +478,7 @@ impl Driver {
     }
 
     async fn handle_dtmf(&mut self, step: DtmfStep) {
+        self.keyed += 1;
         match step {
             DtmfStep::Pause(pause) => self.dtmf_after = Instant::now() + pause,
             DtmfStep::Digit(digit) => {
@@ -433,8 +525,18 @@ impl Driver {
 
     async fn send(&mut self, method: Method, extra: Vec<Header>, body: Option<Body>) -> Sent {
         let network = &self.parts.shared.network;
-        self.flow = network.flow_within(&self.dialog.next_hop(), &self.flow).await;
-        let mut request = self.dialog.request(method, &self.flow, extra, body.clone());
+        let dialog = match self.early.last_mut() {
+            Some(early) => {
+                early.dialog.keep_up_with(&self.dialog);
+                &mut early.dialog
+            }
+            None => &mut self.dialog,
+        };
+        self.flow = network.flow_within(&dialog.next_hop(), &self.flow).await;
+        let mut request = dialog.request(method, &self.flow, extra, body.clone());
+        if let Some(early) = self.early.last() {
+            self.dialog.keep_up_with(&early.dialog);
+        }
         sign(&mut self.decisions, &mut request);
         Sent { transaction: ClientTransaction::start(&network.stack, &self.flow, request), body }
     }
@@ -482,6 +584,18 @@ async fn next_of(sent: &mut Option<Sent>) -> Option<Response> {
     }
 }
 
+/// The next response to any PRACK.
+async fn next_prack(pracks: &mut [Prack]) -> (usize, Option<Response>) {
+    if pracks.is_empty() {
+        return pending().await;
+    }
+    let waiting = pracks
+        .iter_mut()
+        .enumerate()
+        .map(|(at, prack)| Box::pin(async move { (at, prack.transaction.next().await) }));
+    futures_util::future::select_all(waiting).await.0
+}
+
 async fn next_step(steps: &mut mpsc::Receiver<DtmfStep>, after: Instant) -> DtmfStep {
     tokio::time::sleep_until(after).await;
     match steps.recv().await {
@@ -497,6 +611,8 @@ async fn picture_wanted(wanted: &tokio::sync::Notify, after: Instant) {
 
 /// Pause between two questions whether the peer is there, in units of T1: five minutes.
 const PROBE_T1: u32 = 600;
+/// PRACKs whose answers are looked at; further ones are sent all the same.
+const PRACKS_MAX: usize = 16;
 /// How long a digit sounds, and the silence after it.
 const DIGIT_DURATION: Duration = Duration::from_millis(160);
 const DIGIT_GAP: Duration = Duration::from_millis(100);

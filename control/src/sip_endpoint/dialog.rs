@@ -13,7 +13,7 @@ use rsipstack::sip::{
 };
 use rsipstack::transaction::random_text;
 use sipcast_sip::Transport;
-use sipcast_sip::uri::Addresses;
+use sipcast_sip::uri::{Addresses, SipUri};
 
 use super::transaction::{SDP_TYPE, to_tag};
 use super::transport::{Flow, NextHop};
@@ -37,10 +37,19 @@ pub(super) struct Dialog {
 impl Dialog {
     /// A dialog before its first request. `host` is ours, for the Call-ID.
     pub fn new(addresses: Addresses, user_agent: &str, host: &str) -> Result<Self, rsipstack::sip::Error> {
+        // RFC 3261 §8.1.1.4: random, so that nobody outside can guess it.
+        Self::with_call_id(addresses, user_agent, format!("{}@{host}", random_text(CALL_ID_LEN)))
+    }
+
+    /// The same with a Call-ID that was made before.
+    pub fn with_call_id(
+        addresses: Addresses,
+        user_agent: &str,
+        call_id: String,
+    ) -> Result<Self, rsipstack::sip::Error> {
         Ok(Self {
             user_agent: user_agent.to_owned(),
-            // RFC 3261 §8.1.1.4: random, so that nobody outside can guess it.
-            call_id: format!("{}@{host}", random_text(CALL_ID_LEN)),
+            call_id,
             local_tag: random_text(TAG_LEN),
             remote_tag: None,
             local_sequence: 0,
@@ -95,9 +104,15 @@ impl Dialog {
         }
     }
 
-    /// A copy of this dialog used a sequence number.
-    pub fn skip_sequence(&mut self) {
-        self.local_sequence += 1;
+    /// Sequence numbers go on above those of `other`, a copy of this dialog or the one that it was copied from.
+    pub fn keep_up_with(&mut self, other: &Self) {
+        self.local_sequence = self.local_sequence.max(other.local_sequence);
+    }
+
+    /// Becomes the confirmed form of an early dialog that was copied from this one.
+    pub fn take_over(&mut self, early: &Self) {
+        self.keep_up_with(early);
+        self.remote_sequence = early.remote_sequence;
     }
 
     /// Whether `request` is for our end of this dialog or of one that its INVITE may yet create.
@@ -217,16 +232,33 @@ pub(super) fn cancel(invite: &Request) -> Request {
 
 /// A Via for a new transaction (RFC 3261 §8.1.1.7; `rport` of RFC 3581).
 pub(super) fn via(flow: &Flow) -> Via {
-    let transport = match flow.transport {
-        Transport::Udp => "UDP",
-        Transport::Tcp => "TCP",
-    };
-    Via::new(format!("SIP/2.0/{transport} {};rport;branch=z9hG4bK{}", flow.local, random_text(BRANCH_LEN)))
+    let transport = flow.transport.name().to_ascii_uppercase();
+    // RFC 5923 §5.1: the peer's requests may come back over this connection, wherever sent-by points.
+    let alias = if flow.transport == Transport::Tls { ";alias" } else { "" };
+    let branch = random_text(BRANCH_LEN);
+    Via::new(format!("SIP/2.0/{transport} {};rport{alias};branch=z9hG4bK{branch}", flow.local))
+}
+
+/// Turns a request that was sent before towards another `flow`: a new transaction (RFC 3263 §4.3), and where we are
+/// reached over that flow.
+pub(super) fn readdress(request: &mut Request, flow: &Flow) {
+    for header in request.headers.iter_mut() {
+        match header {
+            Header::Via(value) => *value = via(flow),
+            Header::Contact(value) => {
+                let uri = value.value().trim_start_matches('<').split('>').next().unwrap_or_default();
+                if let Ok(uri) = SipUri::parse("Contact", uri) {
+                    *value = Contact::new(format!("<{}>", uri.moved(flow.local, flow.transport)));
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Our Contact at our end of `flow`.
 pub(super) fn contact_of(addresses: &Addresses, flow: &Flow) -> Contact {
-    Contact::new(format!("<{}>", addresses.contact(flow.local)))
+    Contact::new(format!("<{}>", addresses.contact(flow.local, flow.transport)))
 }
 
 /// The stack writes `transport=` values in capitals. Digest covers the Request-URI byte by byte, so it is kept as is.
@@ -249,6 +281,11 @@ pub(super) fn headers(fields: Vec<(&'static str, String)>) -> Vec<Header> {
 /// The first Contact URI of a message.
 pub(super) fn contact(message: &impl HeadersExt) -> Option<Uri> {
     message.contact_header().ok()?.typed().ok().map(|contact| contact.uri)
+}
+
+/// A Call-ID for the requests of one registration.
+pub(super) fn new_call_id() -> String {
+    random_text(CALL_ID_LEN)
 }
 
 const CALL_ID_LEN: usize = 24;

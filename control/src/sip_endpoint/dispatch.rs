@@ -76,7 +76,12 @@ fn dispatch(dialogs: &Dialogs, mut transaction: Transaction) {
         return;
     }
     if to_tag(request).is_none() {
-        let reply = reply_to_stranger(request.method);
+        // RFC 3261 §8.2.2.3: what is required comes first, so that `Require: replaces` (RFC 3891) meets 420, not 403.
+        let reply = match request.method {
+            Method::Cancel | Method::Ack => None,
+            _ => unsupported(request),
+        };
+        let reply = reply.unwrap_or_else(|| reply_to_stranger(request.method));
         respond(transaction, reply);
         return;
     }

@@ -13,11 +13,17 @@ mod call;
 mod dialog;
 mod dispatch;
 mod framing;
+mod ladder;
+mod listener;
+mod name_service;
+mod next_hop;
 mod register;
 mod steering;
 mod stream;
+mod tls;
 mod transaction;
 mod transport;
+mod udp;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -35,10 +41,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use ladder::{LadderDirection, LadderEntry, LadderView};
+pub use register::RegistrationView;
 pub use steering::CallControl;
+pub use tls::{TlsIdentity, TlsOptions, TlsRoots, TlsSetupError, TlsVersion};
 
 use call::CallParts;
 use dispatch::Dialogs;
+use ladder::{Ladder, Ladders};
 use register::Registrations;
 use steering::Steering;
 use transport::{Network, NextHop};
@@ -48,11 +58,26 @@ use transport::{Network, NextHop};
 pub struct SipOptions {
     /// Local address for SIP over UDP and TCP.
     pub bind: IpAddr,
+    /// A local address of the other family, at the same port. If it is the unspecified one and this machine lacks the
+    /// family, it is passed over.
+    pub bind_also: Option<IpAddr>,
     /// Local port; 0: any free one.
     pub port: u16,
     /// Accept TCP connections too, at the same port. Dialling out over TCP does not depend on it.
     pub tcp: bool,
-    /// Address that Via, Contact and session descriptions name instead of the local one (1:1 NAT).
+    /// TLS, dialled and listened for.
+    pub tls: TlsOptions,
+    /// Name servers to ask; none: the system's.
+    pub name_servers: Vec<SocketAddr>,
+    /// Requests of more than 1300 bytes go over TCP unless the order names a transport, and over UDP after all if TCP
+    /// is refused (RFC 3261 §18.1.1).
+    pub large_requests_over_tcp: bool,
+    /// How often registrars and outbound proxies are pinged over UDP, so that NATs stay open; `None`: never.
+    pub keep_alive_udp: Option<Duration>,
+    /// How often the far end of a connection of ours is pinged (RFC 5626 §4.4.1); `None`: never.
+    pub keep_alive_stream: Option<Duration>,
+    /// Address that Via, Contact and session descriptions name instead of the local one (1:1 NAT), towards peers of its
+    /// family.
     pub advertised_address: Option<IpAddr>,
     /// User-Agent header.
     pub user_agent: String,
@@ -72,8 +97,14 @@ impl Default for SipOptions {
     fn default() -> Self {
         Self {
             bind: IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
+            bind_also: None,
             port: transport::SIP_PORT,
             tcp: true,
+            tls: TlsOptions::default(),
+            name_servers: Vec::new(),
+            large_requests_over_tcp: true,
+            keep_alive_udp: Some(Duration::from_secs(25)),
+            keep_alive_stream: Some(Duration::from_secs(90)),
             advertised_address: None,
             user_agent: concat!("sipcast/", env!("CARGO_PKG_VERSION")).to_owned(),
             register_expires_s: 300,
@@ -85,21 +116,27 @@ impl Default for SipOptions {
     }
 }
 
-/// The SIP port could not be opened.
+/// The SIP side cannot start.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "SIP cannot listen on {address} port {port}: {source}; choose a free port or an address of this machine"
-)]
-pub struct SipBindError {
-    /// The address asked for.
-    pub address: IpAddr,
-    /// The port asked for.
-    pub port: u16,
-    /// What the system said.
-    pub source: io::Error,
+pub enum SipBindError {
+    /// A port could not be opened.
+    #[error(
+        "SIP cannot listen on {address} port {port}: {source}; choose a free port or an address of this machine"
+    )]
+    Port {
+        /// The address asked for.
+        address: IpAddr,
+        /// The port asked for.
+        port: u16,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// TLS is not configured as it has to be.
+    #[error("TLS of SIP: {0}")]
+    Tls(#[from] TlsSetupError),
 }
 
-/// Our end of SIP: one UDP socket, one TCP listener, all calls.
+/// Our end of SIP: sockets, listeners, all calls.
 pub struct SipEndpoint {
     shared: Arc<Shared>,
 }
@@ -116,6 +153,7 @@ pub struct CallHandle {
 struct Shared {
     network: Network,
     dialogs: Arc<Dialogs>,
+    ladders: Arc<Ladders>,
     registrations: Registrations,
     options: SipOptions,
     tasks: TaskTracker,
@@ -146,13 +184,16 @@ impl SipEndpoint {
     pub async fn bind(options: SipOptions) -> Result<Self, SipBindError> {
         let dialogs = Arc::new(Dialogs::default());
         let closed = CancellationToken::new();
-        let bound = Network::bind(&options, admission::Admission::new(dialogs.clone()), closed.clone()).await;
-        let (network, incoming) =
-            bound.map_err(|source| SipBindError { address: options.bind, port: options.port, source })?;
+        let ladders = Arc::new(Ladders::default());
+        let admission = admission::Admission::new(dialogs.clone());
+        let recorder = ladder::Recorder(ladders.clone());
+        let bound = Network::bind(&options, admission, recorder, closed.clone()).await;
+        let (network, incoming) = bound?;
         tokio::spawn(dispatch::serve(dialogs.clone(), incoming));
         let shared = Shared {
             network,
             dialogs,
+            ladders,
             registrations: Registrations::default(),
             options,
             tasks: TaskTracker::new(),
@@ -166,6 +207,11 @@ impl SipEndpoint {
     /// The address that is listened on.
     pub fn local_addr(&self) -> SocketAddr {
         self.shared.network.local_addr()
+    }
+
+    /// The port that TLS is listened at; `None` without a server certificate.
+    pub fn tls_port(&self) -> Option<u16> {
+        self.shared.network.tls_port()
     }
 
     /// The local address to offer media at for a call of `account`: the advertised one, or the one that the route to
@@ -188,19 +234,26 @@ impl SipEndpoint {
         let addresses = Addresses::for_registration(account).map_err(|error| error.to_string())?;
         let hop = NextHop::first(&addresses);
         let network = &self.shared.network;
-        let remote = network.resolve(&hop.host, hop.port).await.map_err(|error| error.to_string())?;
-        Ok(network.address_towards(remote[0].ip()))
+        let candidates = network.candidates(&hop).await.map_err(|error| error.to_string())?;
+        Ok(network.address_towards(candidates[0].address.ip()))
     }
 
     /// Places a call. Returns at once; what becomes of it is told by events.
     pub fn call(&self, order: CallOrder) -> CallHandle {
         let (events, receiver) = mpsc::channel(EVENTS_WAITING_MAX);
-        let (steering, control) = Steering::new(self.shared.closing.child_token());
-        let parts = CallParts { shared: self.shared.clone(), order, events: events.clone(), steering };
+        let ladder = Ladder::new(order.secrets());
+        let (steering, control) = Steering::new(self.shared.closing.child_token(), ladder.clone());
+        let parts = CallParts {
+            shared: self.shared.clone(),
+            order,
+            events: events.clone(),
+            steering,
+            ladder: ladder.clone(),
+        };
         let tasks = self.shared.tasks.clone();
         self.shared.tasks.spawn(async move {
             // A task of its own: should it panic, this call ends as any other and no other call notices.
-            let (end, afterwards) = match tokio::spawn(call::run(parts)).await {
+            let (mut end, afterwards) = match tokio::spawn(call::run(parts)).await {
                 Ok(outcome) => outcome,
                 Err(_) => (status::end_of_trouble(0, "internal error: the call's task broke off"), None),
             };
@@ -208,9 +261,16 @@ impl SipEndpoint {
             if let Some(afterwards) = afterwards {
                 tasks.spawn(afterwards.settle());
             }
+            // A peer may have put what it was sent into its reason phrase.
+            end.reason = ladder.masked(&end.reason);
             let _ = events.send(CallEvent::Ended(end)).await;
         });
         CallHandle { events: receiver, control }
+    }
+
+    /// The registrations that calls use, and those that failed lately, in order of account.
+    pub fn registrations(&self) -> Vec<RegistrationView> {
+        self.shared.registrations.views(self.shared.now())
     }
 
     /// Hangs up every call, un-registers, closes the sockets. Peers that do not answer are not waited for beyond a few
@@ -237,7 +297,7 @@ fn reliable_provisionals() -> Header {
 }
 
 /// Extensions we have (RFC 4028, RFC 3262 as caller).
-const SUPPORTED: &str = "timer, 100rel";
+const SUPPORTED: &str = sipcast_sip::call::SUPPORTED;
 /// Events that wait for the call's owner; beyond it progress is skipped and the call waits with the rest.
 const EVENTS_WAITING_MAX: usize = 64;
 /// Longer than a BYE with its challenge takes, shorter than an operator's patience.

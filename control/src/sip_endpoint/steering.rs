@@ -8,12 +8,15 @@ use sipcast_contract::limits::DTMF_QUEUE_MAX;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::ladder::{Ladder, LadderView};
+
 /// Acts on one call. Cheap to clone; does nothing once the call is over.
 #[derive(Clone, Debug)]
 pub struct CallControl {
     hang_up: CancellationToken,
     dtmf: mpsc::Sender<DtmfStep>,
     keyframe: Arc<Notify>,
+    ladder: Arc<Ladder>,
 }
 
 impl CallControl {
@@ -35,6 +38,11 @@ impl CallControl {
     pub fn request_keyframe(&self) {
         self.keyframe.notify_one();
     }
+
+    /// Every SIP message of the call so far, without secrets; also after its end.
+    pub fn ladder(&self) -> LadderView {
+        self.ladder.view()
+    }
 }
 
 /// The task's end of a [`CallControl`].
@@ -47,11 +55,15 @@ pub(super) struct Steering {
 }
 
 impl Steering {
-    pub fn new(hang_up: CancellationToken) -> (Self, CallControl) {
+    pub fn new(hang_up: CancellationToken, ladder: Arc<Ladder>) -> (Self, CallControl) {
         let (sender, dtmf) = mpsc::channel(DTMF_QUEUE_MAX);
         let keyframe = Arc::new(Notify::new());
-        let control =
-            CallControl { hang_up: hang_up.clone(), dtmf: sender.clone(), keyframe: keyframe.clone() };
+        let control = CallControl {
+            hang_up: hang_up.clone(),
+            dtmf: sender.clone(),
+            keyframe: keyframe.clone(),
+            ladder,
+        };
         (Self { hang_up, dtmf, keyframe, _dtmf: sender }, control)
     }
 }

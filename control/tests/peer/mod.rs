@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use sipcast_contract::Secret;
 use sipcast_control::sip_endpoint::{CallHandle, SipEndpoint, SipOptions};
-use sipcast_sip::{Account, CallEnd, CallEvent, CallOrder, CallStatus, LocalMedia, MediaSecurity, Transport};
+use sipcast_sip::{
+    Account, CallEnd, CallEvent, CallOrder, CallStatus, LocalMedia, MediaSecurity, Preferences, Transport,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
@@ -164,6 +166,7 @@ impl Peer {
             callee: "8801".into(),
             media: LocalMedia { address: LOCALHOST, audio_port: Some(40_000), video_port: Some(40_002) },
             security: MediaSecurity::Off,
+            preferences: Preferences::default(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Tests of `call`.
 
 use super::*;
-use crate::order::{Account, LocalMedia, MediaSecurity, Transport};
+use crate::order::{Account, LocalMedia, MediaSecurity, Preferences, Transport};
 use sipcast_contract::Secret;
 
 const ANSWER: &str = "v=0\r\nc=IN IP4 198.51.100.7\r\nm=audio 5000 RTP/AVP 0\r\n\
@@ -20,14 +20,20 @@ fn call() -> Call {
         domain: "pbx".into(),
         port: 5060,
         outbound_proxy: None,
-        transport: Transport::Udp,
+        transport: Some(Transport::Udp),
         register: false,
         visible_name: None,
     };
     let media =
         LocalMedia { address: "192.0.2.1".parse().unwrap(), audio_port: Some(4000), video_port: Some(4002) };
     Call::new(
-        &CallOrder { account, callee: "8801".into(), media, security: MediaSecurity::Off },
+        &CallOrder {
+            account,
+            callee: "8801".into(),
+            media,
+            security: MediaSecurity::Off,
+            preferences: Preferences::default(),
+        },
         CallOptions::default(),
     )
     .unwrap()
