@@ -53,6 +53,24 @@ impl Segment {
         self.len == 0
     }
 
+    /// Its bytes for writing in place, while nothing else reads the slot: decryption. `None` as long as there is
+    /// another claim on the slot, be it a segment, an arena that still fills it, or a send under way.
+    pub fn get_mut(&mut self) -> Option<&mut [u8]> {
+        if !self.slab.is_sole_claim(self.slot) {
+            return None;
+        }
+        // SAFETY: the range lies inside a slot of the slab (checked where segments are made) and is initialised.
+        // This segment holds the slot's only claim: no other segment, lease or arena can reach the bytes, the
+        // kernel holds a claim of its own for what it sends, and a slot that it fills is claimed by nobody else.
+        // The slab is not `Sync`, and `&mut self` keeps this segment from being read or cloned meanwhile.
+        Some(unsafe {
+            std::slice::from_raw_parts_mut(
+                self.slab.address(self.slot).add(usize::from(self.start)),
+                usize::from(self.len),
+            )
+        })
+    }
+
     /// Copies into `out` and counts it ([`crate::Pool::bytes_copied`]).
     ///
     /// # Panics
@@ -116,6 +134,30 @@ mod tests {
         assert_eq!(tail.to_vec(), b"cd");
         assert_eq!(pool.bytes_copied(), 2);
         drop(tail);
+        assert_eq!(pool.held(), 0);
+    }
+
+    #[test]
+    fn only_the_sole_claim_may_write() {
+        let pool = Pool::new(2, 16);
+        let mut lease = pool.claim().expect("free");
+        lease[..4].copy_from_slice(b"abcd");
+        let mut whole = lease.freeze(0..4);
+        let tail = whole.slice(2..4);
+        assert!(whole.get_mut().is_none(), "the tail would change under its reader");
+        drop(tail);
+        let mut whole = whole.narrow(1..4);
+        whole.get_mut().expect("sole")[..2].copy_from_slice(b"xy");
+        assert_eq!(&whole[..], b"xyd");
+        assert_eq!(pool.bytes_copied(), 0);
+
+        let mut arena = crate::Arena::new(pool.clone());
+        let mut header = arena.write(b"ab").expect("room");
+        assert!(header.get_mut().is_none(), "the arena still fills the slot");
+        arena.close();
+        header.get_mut().expect("sole").fill(b'z');
+        assert_eq!(&header[..], b"zz");
+        drop((whole, header));
         assert_eq!(pool.held(), 0);
     }
 

@@ -156,6 +156,10 @@ impl Slab {
         claims.set(claims.get().checked_add(1).expect("claims of one slot fit 32 bits"));
     }
 
+    pub(crate) fn is_sole_claim(&self, slot: SlotId) -> bool {
+        self.claims[usize::from(slot)].get() == 1
+    }
+
     pub(crate) fn release(&self, slot: SlotId) {
         let claims = &self.claims[usize::from(slot)];
         let left = claims.get() - 1;
