@@ -8,4 +8,5 @@ pub mod message;
 pub mod pipeline;
 pub mod rtmp;
 pub mod rtp;
+pub mod srtp;
 pub mod timeline;

@@ -18,7 +18,7 @@ use super::{Port, Transmit, Workspace};
 use crate::audio::Transcoder;
 use crate::flv;
 use crate::message::{Message, MessageKind};
-use crate::rtp::{QueueFull, Received, Receiver, SenderClock, TelephoneEventSender};
+use crate::rtp::{QueueFull, Received, Receiver, RtpSender, SenderClock, TelephoneEventSender};
 use crate::timeline::audio_ms;
 
 /// The audio description and what comes of it.
@@ -33,10 +33,7 @@ pub(super) struct AudioPath {
     is_heard: bool,
     /// Made with the first description that agreed on it.
     dtmf: Option<TelephoneEventSender>,
-    seed: u64,
     was_sending_dtmf: bool,
-    /// Of what keeps the way open, while there is no telephone-event stream to be part of.
-    sequence_number: u16,
     /// The body for muted targets, kept warm.
     silent_body: Vec<Segment>,
 }
@@ -56,17 +53,16 @@ impl AudioPath {
     pub(super) fn new(options: &MediaOptions, seed: u64, now: Timestamp) -> Self {
         let ports = Ports { rtp: Port::AudioRtp, rtcp: Port::AudioRtcp };
         let receiver = Receiver::new(AudioCodec::Pcmu.clock_rate_hz(), options.reorder_wait);
-        let stream = RtpStream::new(ports, receiver, seed.rotate_left(17) ^ AUDIO_SEED, now);
+        let seed = seed.rotate_left(17) ^ AUDIO_SEED;
+        let stream = RtpStream::new(ports, receiver, AudioCodec::Pcmu.clock_rate_hz(), seed, now);
         Self {
             options: options.clone(),
             dtmf: None,
-            seed,
             stream,
             media: None,
             transcoder: None,
             is_heard: false,
             was_sending_dtmf: false,
-            sequence_number: seed as u16,
             silent_body: Vec::new(),
         }
     }
@@ -83,9 +79,12 @@ impl AudioPath {
         self.media = media.cloned();
         if let Some(format) = media.and_then(|media| media.telephone_event) {
             match &mut self.dtmf {
-                Some(dtmf) => dtmf.set_format(format, now),
-                None => self.dtmf = Some(TelephoneEventSender::new(format, self.seed ^ DTMF_SEED, now)),
+                Some(dtmf) => dtmf.set_format(format),
+                None => self.dtmf = Some(TelephoneEventSender::new(format)),
             }
+        }
+        if let Some(clock_rate_hz) = media.and_then(sent_clock_rate_hz) {
+            self.stream.sender_mut().set_clock_rate(clock_rate_hz, now);
         }
         if self.transcoder.is_none() && (media.is_some() || self.options.silent_audio) {
             // Options that name no AAC stream were refused with the order; without an encoder the picture still
@@ -217,38 +216,29 @@ impl AudioPath {
     }
 
     fn poll_dtmf(&mut self, now: Timestamp, arena: &mut Arena) -> Option<Transmit> {
-        let packet = self.dtmf.as_mut()?.poll(now)?;
+        let packet = self.dtmf.as_mut()?.poll(self.stream.sender_mut(), now)?;
         // On hold there is nobody to hear the digits; they pass all the same.
         let to = self.stream.rtp_destination()?;
         // RFC 4733 §2.5.1.2: a lost update is made good by the next one.
-        let payload = arena.write(&packet).ok()?;
-        Some(Transmit { port: Port::AudioRtp, to, payload })
+        self.stream.transmit_rtp(to, &packet, now, arena)
     }
 
     /// 20 ms of silence (RFC 6263 §4.2 has comfort noise, which fewer phones know).
     fn poll_keep_alive(&mut self, now: Timestamp, arena: &mut Arena) -> Option<Transmit> {
         let to = self.stream.poll_keep_alive(now)?;
         let format = *self.media.as_ref()?.formats.first()?;
-        let header = match &mut self.dtmf {
-            Some(dtmf) => dtmf.header(format.payload_type, now),
-            None => {
-                self.sequence_number = self.sequence_number.wrapping_add(1);
-                // Truncation is wanted: RTP time wraps.
-                let timestamp = (now.as_micros() / 125) as u32;
-                self.stream.rtp_header(format.payload_type, self.sequence_number, timestamp)
-            }
-        };
+        let sender = self.stream.sender_mut();
+        let timestamp = sender.timestamp(now);
+        let header = sender.header(format.payload_type, false, timestamp);
         let silence = match format.codec {
             AudioCodec::Pcmu => MU_LAW_SILENCE,
             AudioCodec::Pcma => A_LAW_SILENCE,
-            _ => return None,
+            // RFC 6263 §4.1: a packet without payload, which no decoder mistakes for sound.
+            _ => return self.stream.transmit_rtp(to, &header, now, arena),
         };
-        let written = arena.write_with(header.len() + SILENCE_SAMPLES, |out| {
-            out[..header.len()].copy_from_slice(&header);
-            out[header.len()..].fill(silence);
-            out.len()
-        });
-        Some(Transmit { port: Port::AudioRtp, to, payload: written.ok()? })
+        let mut packet = [silence; RtpSender::HEADER_LEN + SILENCE_SAMPLES];
+        packet[..header.len()].copy_from_slice(&header);
+        self.stream.transmit_rtp(to, &packet, now, arena)
     }
 }
 
@@ -279,6 +269,12 @@ fn is_agreed(media: &AudioMedia, payload_type: u8) -> bool {
         || media.telephone_event.is_some_and(|event| event.payload_type == payload_type)
 }
 
+/// The clock of what we send: of telephone-events, which is that of the sound they accompany, else of the sound.
+fn sent_clock_rate_hz(media: &AudioMedia) -> Option<u32> {
+    let sound = media.formats.first().map(|format| format.codec.clock_rate_hz());
+    media.telephone_event.map(|event| event.clock_rate_hz).or(sound)
+}
+
 fn codec(media: &AudioMedia, payload_type: u8) -> Option<AudioCodec> {
     let format = media.formats.iter().find(|format: &&AudioFormat| format.payload_type == payload_type);
     format.map(|format| format.codec)
@@ -292,4 +288,3 @@ const A_LAW_SILENCE: u8 = 0xd5;
 
 /// Draws other numbers than the video stream does.
 const AUDIO_SEED: u64 = 0x4155_4449_4f5f_5254;
-const DTMF_SEED: u64 = 0x4454_4d46_5f52_5450;

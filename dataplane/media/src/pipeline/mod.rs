@@ -3,7 +3,7 @@
 //! ```text
 //! datagram -> RtpStream -> video: Depacketizer -> VideoTimeline -> FLV body \
 //!                       -> audio: Transcoder ---------------------> FLV body -> Publication -> Targets
-//!          <- receiver reports, PLI, FIR, keep-alives, DTMF                 (tracks, start)
+//!          <- reports, NACK, PLI, FIR, TMMBR, keep-alives, DTMF             (tracks, start)
 //! ```
 //! Takes: datagrams with their arrival, agreed media, targets, time. Gives: datagrams to send, events; its
 //! targets give RTMP bytes. Leaves out: sockets, buffers' origin, the call itself.
@@ -12,7 +12,9 @@
 
 mod audio;
 mod keep_alive;
+mod protection;
 mod publication;
+mod published;
 mod stream;
 mod targets;
 mod video;
@@ -165,7 +167,8 @@ impl Pipeline {
         self.audio.send_dtmf(steps)
     }
 
-    /// Takes a datagram that came in on `port` at `arrival`.
+    /// Takes a datagram that came in on `port` at `arrival`. With SRTP it is decrypted in its slot, on which it must
+    /// be the only claim.
     pub fn handle_datagram(
         &mut self,
         port: Port,
@@ -278,8 +281,12 @@ impl Pipeline {
             silence_samples: self.audio.silence_samples(),
             pli_sent: self.video.pli_sent(),
             fir_sent: self.video.fir_sent(),
+            tmmbr_sent: self.video.bit_rate_request().sent(),
+            bit_rate_bound_bps: self.video.bit_rate_request().bound_bps().unwrap_or(0),
             skew_ms: self.video.skew_ms(),
-            targets: self.publication.targets.statistics(),
+            published: self.publication.published.figures(),
+            targets: self.publication.targets.statistics(self.now),
+            ..BroadcastStatistics::default()
         }
     }
 

@@ -10,18 +10,27 @@ use sipcast_contract::statistics::StreamStatistics;
 use sipcast_pool::{Arena, Segment};
 
 use super::keep_alive::KeepAlive;
+use super::protection::Protection;
 use super::{Port, Transmit};
-use crate::rtp::rtcp::{self, Cname, CompoundWriter, NoRoom, ReportSchedule, RtcpPacket};
-use crate::rtp::{Admission, Demultiplexed, Latch, Received, Receiver, RtpPacket, SenderClock, demultiplex};
+use crate::rtp::rtcp::{
+    self, BitRateEntry, Cname, CompoundWriter, NoRoom, ReportBlock, ReportSchedule, RtcpPacket, SenderReport,
+};
+use crate::rtp::{
+    Admission, Demultiplexed, Latch, NackEntries, Received, Receiver, RtpPacket, RtpSender, SenderClock,
+    demultiplex,
+};
+use crate::srtp::SrtpError;
 
 /// One RTP stream in receive.
 #[derive(Debug)]
 pub(super) struct RtpStream {
     ports: Ports,
-    ssrc: u32,
+    /// What we send ourselves; reports bear its SSRC.
+    sender: RtpSender,
     cname: Cname,
     /// `None`: the description was not agreed on.
     transport: Option<MediaTransport>,
+    protection: Protection,
     /// Made with the first transport.
     latch: Option<Latch>,
     receiver: Receiver,
@@ -38,6 +47,8 @@ pub(super) struct RtpStream {
     goodbye: Goodbye,
     /// The peer said BYE for its stream and has sent nothing since.
     has_left: bool,
+    /// The bit rate that the peer said it keeps to, until it is taken.
+    bit_rate_notified: Option<u64>,
 }
 
 /// The local ports of a stream.
@@ -66,22 +77,31 @@ enum Goodbye {
     Said,
 }
 
-/// Keyframe requests to ride behind a report.
+/// Requests to ride behind a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Requests {
     pub(super) pli: bool,
     /// Command number of a Full Intra Request.
     pub(super) fir: Option<u8>,
+    /// Bit rate to keep to, in bits per second.
+    pub(super) bit_rate_bps: Option<u32>,
 }
 
 impl RtpStream {
-    pub(super) fn new(ports: Ports, receiver: Receiver, seed: u64, now: Timestamp) -> Self {
+    /// `clock_rate_hz`: of what we send.
+    pub(super) fn new(
+        ports: Ports,
+        receiver: Receiver,
+        clock_rate_hz: u32,
+        seed: u64,
+        now: Timestamp,
+    ) -> Self {
         Self {
             ports,
-            // Truncation is wanted: an SSRC is any 32 bits (RFC 3550 §8.1).
-            ssrc: (seed >> 32) as u32,
+            sender: RtpSender::new(clock_rate_hz, seed, now),
             cname: Cname::from_seed(seed),
             transport: None,
+            protection: Protection::default(),
             latch: None,
             receiver,
             follower: None,
@@ -92,6 +112,7 @@ impl RtpStream {
             source_before: None,
             goodbye: Goodbye::NotYet,
             has_left: false,
+            bit_rate_notified: None,
         }
     }
 
@@ -102,6 +123,10 @@ impl RtpStream {
         now: Timestamp,
     ) -> TransportChange {
         let before = std::mem::replace(&mut self.transport, transport.cloned());
+        self.protection.set_session(transport.and_then(|transport| transport.srtp.as_deref()), now);
+        if !transport.is_some_and(receives) {
+            self.receiver.forget_missing();
+        }
         let Some(transport) = transport else {
             self.keep_alive.stop();
             return if before.as_ref().is_some_and(receives) {
@@ -148,10 +173,17 @@ impl RtpStream {
         arrival: Timestamp,
         is_agreed: impl Fn(u8) -> bool,
     ) {
-        // RFC 5761 §4: told apart by content on both ports; some peers multiplex without saying so.
+        // RFC 5761 §4: told apart by content on both ports; some peers multiplex without saying so. What tells
+        // them apart is not encrypted. Nothing learns from a packet whose tag is wrong, the latch least of all.
         match demultiplex(&datagram) {
-            Demultiplexed::Rtp => self.handle_rtp(from, datagram, arrival, is_agreed),
-            Demultiplexed::Rtcp => self.handle_rtcp(from, &datagram, arrival),
+            Demultiplexed::Rtp => match self.protection.unprotect_rtp(datagram, arrival) {
+                Ok(datagram) => self.handle_rtp(from, datagram, arrival, is_agreed),
+                Err(error) => self.count_unprotected(error),
+            },
+            Demultiplexed::Rtcp => match self.protection.unprotect_rtcp(datagram, arrival) {
+                Ok(datagram) => self.handle_rtcp(from, &datagram, arrival),
+                Err(error) => self.count_unprotected(error),
+            },
             Demultiplexed::Other => self.receiver.count_malformed(),
         }
     }
@@ -175,15 +207,43 @@ impl RtpStream {
         self.receiver.last_arrival()
     }
 
-    /// An RTP header of ours (RFC 3550 §5.1).
-    pub(super) fn rtp_header(&self, payload_type: u8, sequence_number: u16, timestamp: u32) -> [u8; 12] {
-        let mut header = [0; 12];
-        header[0] = 0x80;
-        header[1] = payload_type & 0x7f;
-        header[2..4].copy_from_slice(&sequence_number.to_be_bytes());
-        header[4..8].copy_from_slice(&timestamp.to_be_bytes());
-        header[8..].copy_from_slice(&self.ssrc.to_be_bytes());
-        header
+    /// The RTP stream that we send.
+    pub(super) fn sender_mut(&mut self) -> &mut RtpSender {
+        &mut self.sender
+    }
+
+    /// Whether lost packets may be asked for again.
+    pub(super) fn set_retransmission(&mut self, is_agreed: bool) {
+        self.receiver.set_retransmission(is_agreed);
+    }
+
+    /// The SSRC that is heard.
+    pub(super) fn ssrc(&self) -> Option<u32> {
+        self.receiver.ssrc()
+    }
+
+    /// The bit rate that the peer said it keeps to since this was last asked.
+    pub(super) fn take_bit_rate_notified(&mut self) -> Option<u64> {
+        self.bit_rate_notified.take()
+    }
+
+    /// An RTP packet of ours, header in front, ready to be sent; `None` when the pool is exhausted, or the keys are
+    /// used up.
+    pub(super) fn transmit_rtp(
+        &mut self,
+        to: SocketAddr,
+        packet: &[u8],
+        now: Timestamp,
+        arena: &mut Arena,
+    ) -> Option<Transmit> {
+        let protection = &mut self.protection;
+        let written = arena.write_with(packet.len() + Protection::TRAILER_LEN_MAX, |out| {
+            out[..packet.len()].copy_from_slice(packet);
+            protection.protect_rtp(out, packet.len())
+        });
+        let payload = written.ok().filter(|payload| !payload.is_empty())?;
+        self.sender.record(packet.len().saturating_sub(RtpSender::HEADER_LEN), now);
+        Some(Transmit { port: self.ports.rtp, to, payload })
     }
 
     pub(super) fn count_malformed(&mut self) {
@@ -197,7 +257,12 @@ impl RtpStream {
     pub(super) fn next_timeout(&self) -> Option<Timestamp> {
         let is_reporting = self.transport.is_some() && self.goodbye == Goodbye::NotYet;
         let reports = is_reporting.then(|| self.reports.next_timeout());
-        let timeouts = [self.receiver.next_timeout(), reports, self.keep_alive.next_timeout()];
+        let timeouts = [
+            self.receiver.next_timeout(),
+            self.receiver.next_retransmission(),
+            reports,
+            self.keep_alive.next_timeout(),
+        ];
         timeouts.into_iter().flatten().min()
     }
 
@@ -225,10 +290,12 @@ impl RtpStream {
         now: Timestamp,
         arena: &mut Arena,
     ) -> Option<Transmit> {
+        let nacks = self.receiver.poll_retransmission(now);
         self.transport.as_ref()?;
         let is_goodbye = self.goodbye == Goodbye::Due;
         let is_scheduled = self.goodbye == Goodbye::NotYet && self.reports.poll(now);
-        if !(is_scheduled || self.is_report_due || is_goodbye || requests != Requests::default()) {
+        let is_asking = requests != Requests::default() || !nacks.is_empty();
+        if !(is_scheduled || self.is_report_due || is_goodbye || is_asking) {
             return None;
         }
         let is_opening = std::mem::take(&mut self.is_report_due) && !self.is_heard;
@@ -238,37 +305,27 @@ impl RtpStream {
         // The first report opens the way at the agreed address; the others go to where the peer really is.
         let agreed = if is_opening { self.transport.as_ref()?.remote_rtcp } else { None };
         let to = agreed.or_else(|| self.latch.as_ref()?.remote_rtcp())?;
-        let block = self.receiver.report_block(now);
-        let written = arena.write_with(CompoundWriter::LEN_MAX, |out| {
-            // The longest compound fits LEN_MAX; if it did not, what was written is whole all the same.
-            let mut writer = match CompoundWriter::begin(out, self.ssrc, block.as_ref(), &self.cname) {
-                Ok(writer) => writer,
-                Err(NoRoom) => return 0,
-            };
-            let _ = self.write_rest(&mut writer, requests, is_goodbye);
-            writer.finish()
+        let compound = Compound {
+            ssrc: self.sender.ssrc(),
+            report: self.sender.report(now),
+            block: self.receiver.report_block(now),
+            cname: &self.cname,
+            media_ssrc: self.receiver.ssrc().unwrap_or(0),
+            nacks,
+            requests,
+            is_goodbye,
+        };
+        let protection = &mut self.protection;
+        let len_max = CompoundWriter::LEN_MAX + Protection::TRAILER_LEN_MAX;
+        let written = arena.write_with(len_max, |out| {
+            let len = compound.write(&mut out[..CompoundWriter::LEN_MAX]);
+            if len == 0 { 0 } else { protection.protect_rtcp(out, len) }
         });
         // An exhausted pool drops the report; the next one comes in seconds.
         let payload = written.ok().filter(|payload| !payload.is_empty())?;
         let is_multiplexed = self.transport.as_ref().is_some_and(|transport| transport.rtcp_mux);
         let port = if is_multiplexed { self.ports.rtp } else { self.ports.rtcp };
         Some(Transmit { port, to, payload })
-    }
-
-    fn write_rest(
-        &self,
-        writer: &mut CompoundWriter<'_>,
-        requests: Requests,
-        is_goodbye: bool,
-    ) -> Result<(), NoRoom> {
-        let media_ssrc = self.receiver.ssrc().unwrap_or(0);
-        if requests.pli {
-            writer.picture_loss_indication(self.ssrc, media_ssrc)?;
-        }
-        if let Some(sequence_number) = requests.fir {
-            writer.full_intra_request(self.ssrc, media_ssrc, sequence_number)?;
-        }
-        if is_goodbye { writer.bye(self.ssrc) } else { Ok(()) }
     }
 
     /// Where our RTP goes; `None` while the peer has no address or the description was not agreed on.
@@ -313,6 +370,16 @@ impl RtpStream {
         }
     }
 
+    fn count_unprotected(&mut self, error: SrtpError) {
+        match error {
+            SrtpError::AuthenticationFailed => self.receiver.count_authentication_failed(),
+            SrtpError::Replayed => self.receiver.count_replayed(),
+            SrtpError::Malformed | SrtpError::KeyUsedUp | SrtpError::NoRoom => {
+                self.receiver.count_malformed();
+            }
+        }
+    }
+
     fn handle_rtcp(&mut self, from: SocketAddr, datagram: &[u8], arrival: Timestamp) {
         if !self.latch.as_mut().is_some_and(|latch| latch.admit_rtcp(from)) {
             self.receiver.count_foreign_source();
@@ -328,6 +395,11 @@ impl RtpStream {
                     let heard = self.receiver.ssrc();
                     self.has_left |= bye.ssrcs().any(|ssrc| Some(ssrc) == heard);
                 }
+                Ok(RtcpPacket::Feedback(feedback)) if feedback.is_bit_rate_notification() => {
+                    // RFC 5104 §4.2.2: the bounding set; the lowest bit rate of it is kept to.
+                    let bounds = feedback.bit_rate_notifications().map(|entry| entry.bit_rate_bps);
+                    self.bit_rate_notified = bounds.min().or(self.bit_rate_notified);
+                }
                 Ok(_) => {}
                 Err(_) => {
                     self.receiver.count_malformed();
@@ -338,6 +410,54 @@ impl RtpStream {
     }
 }
 
+/// One compound packet of ours.
+struct Compound<'a> {
+    ssrc: u32,
+    /// Who sends media makes sender reports, others receiver reports (RFC 3550 §6.4).
+    report: Option<SenderReport>,
+    block: Option<ReportBlock>,
+    cname: &'a Cname,
+    /// The source that is asked.
+    media_ssrc: u32,
+    nacks: NackEntries,
+    requests: Requests,
+    is_goodbye: bool,
+}
+
+impl Compound<'_> {
+    /// Gives its length. The longest fits `LEN_MAX`; if it did not, what was written is whole all the same.
+    fn write(&self, out: &mut [u8]) -> usize {
+        let begun = match &self.report {
+            Some(report) => CompoundWriter::begin_as_sender(out, report, self.block.as_ref(), self.cname),
+            None => CompoundWriter::begin(out, self.ssrc, self.block.as_ref(), self.cname),
+        };
+        let Ok(mut writer) = begun else { return 0 };
+        let _ = self.write_rest(&mut writer);
+        writer.finish()
+    }
+
+    fn write_rest(&self, writer: &mut CompoundWriter<'_>) -> Result<(), NoRoom> {
+        if !self.nacks.is_empty() {
+            writer.generic_nack(self.ssrc, self.media_ssrc, self.nacks.as_slice())?;
+        }
+        if self.requests.pli {
+            writer.picture_loss_indication(self.ssrc, self.media_ssrc)?;
+        }
+        if let Some(sequence_number) = self.requests.fir {
+            writer.full_intra_request(self.ssrc, self.media_ssrc, sequence_number)?;
+        }
+        if let Some(bit_rate_bps) = self.requests.bit_rate_bps {
+            let (ssrc, bit_rate_bps) = (self.media_ssrc, bit_rate_bps.into());
+            let entry = BitRateEntry { ssrc, bit_rate_bps, overhead: PACKET_OVERHEAD };
+            writer.bit_rate_request(self.ssrc, entry)?;
+        }
+        if self.is_goodbye { writer.bye(self.ssrc) } else { Ok(()) }
+    }
+}
+
 fn receives(transport: &MediaTransport) -> bool {
     transport.remote_rtp.is_some() && transport.direction.receives()
 }
+
+/// Bytes of IPv4, UDP and RTP headers in front of a payload (RFC 5104 §4.2.1.1: measured overhead).
+const PACKET_OVERHEAD: u16 = 40;

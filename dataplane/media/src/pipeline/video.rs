@@ -17,9 +17,10 @@ use super::stream::{Ports, Requests, RtpStream, TransportChange};
 use super::{Port, Transmit, Workspace};
 use crate::flv;
 use crate::h264::access_unit::LENGTH_FIELD_LEN;
-use crate::h264::{AccessUnit, Depacketizer, ParameterSets, Verdict};
+use crate::h264::parameter_set::PARAMETER_SET_LEN_MAX;
+use crate::h264::{AccessUnit, Depacketizer, NalUnit, ParameterSets, Verdict};
 use crate::message::{Message, MessageKind};
-use crate::rtp::{KeyframeAction, KeyframeRequest, Received, Receiver, SenderClock};
+use crate::rtp::{BitRateRequest, KeyframeAction, KeyframeRequest, Received, Receiver, SenderClock};
 use crate::timeline::VideoTimeline;
 
 /// The video description and what comes of it.
@@ -42,6 +43,9 @@ pub(super) struct VideoPath {
     /// The sender clocks, of video and audio, that the timeline was last joined by.
     joined: Option<(SenderClock, SenderClock)>,
     keyframes: KeyframeRequest,
+    /// Ask when no IDR picture came for this long, whatever the targets demand; zero: never.
+    keyframe_interval_max: Duration,
+    bit_rate: BitRateRequest,
     /// Asked for and not sent yet.
     requests: Requests,
     is_keyframe_overdue: bool,
@@ -49,7 +53,6 @@ pub(super) struct VideoPath {
     fir_sent: u64,
     /// Whole access units that could not be published: no parameter sets, no room for headers.
     unpublishable: u64,
-    sequence_number: u16,
 }
 
 /// Why a whole access unit was not published.
@@ -66,7 +69,7 @@ impl VideoPath {
         let ports = Ports { rtp: Port::VideoRtp, rtcp: Port::VideoRtcp };
         let receiver = Receiver::new(CLOCK_RATE_HZ, options.reorder_wait);
         Self {
-            stream: RtpStream::new(ports, receiver, seed.rotate_left(31) ^ VIDEO_SEED, now),
+            stream: RtpStream::new(ports, receiver, CLOCK_RATE_HZ, seed.rotate_left(31) ^ VIDEO_SEED, now),
             formats: Vec::new(),
             payload_type: None,
             described: Vec::new(),
@@ -77,12 +80,13 @@ impl VideoPath {
             timeline: None,
             joined: None,
             keyframes: KeyframeRequest::new(VideoFeedback::default(), options.keyframe_interval_max, now),
+            keyframe_interval_max: options.keyframe_interval_max,
+            bit_rate: BitRateRequest::new(options.video_bit_rate_wanted),
             requests: Requests::default(),
             is_keyframe_overdue: false,
             pli_sent: 0,
             fir_sent: 0,
             unpublishable: 0,
-            sequence_number: seed as u16,
         }
     }
 
@@ -97,7 +101,10 @@ impl VideoPath {
         let change = self.stream.set_transport(media.map(|media| &media.transport), now);
         self.timeline.get_or_insert_with(|| VideoTimeline::new(start));
         self.formats = media.map(|media| media.formats.clone()).unwrap_or_default();
-        self.keyframes.set_feedback(media.map(|media| media.feedback).unwrap_or_default());
+        let feedback = media.map(|media| media.feedback).unwrap_or_default();
+        self.keyframes.set_feedback(feedback);
+        self.stream.set_retransmission(feedback.nack);
+        self.bit_rate.set_agreed(feedback.tmmbr, now);
         match change {
             TransportChange::None => {}
             TransportChange::Held => self.keyframes.cancel(now),
@@ -165,7 +172,7 @@ impl VideoPath {
         let keyframes = if self.requests != Requests::default() {
             Some(now)
         } else if self.is_heard(now) {
-            self.keyframes.next_timeout()
+            [self.keyframes.next_timeout(), self.bit_rate.next_timeout()].into_iter().flatten().min()
         } else {
             None
         };
@@ -211,6 +218,11 @@ impl VideoPath {
 
     pub(super) const fn fir_sent(&self) -> u64 {
         self.fir_sent
+    }
+
+    /// What was asked of the sender, and what it said to it.
+    pub(super) const fn bit_rate_request(&self) -> &BitRateRequest {
+        &self.bit_rate
     }
 
     pub(super) fn skew_ms(&self) -> Option<i32> {
@@ -293,7 +305,7 @@ impl VideoPath {
         publication.push_picture(&Message { kind, timestamp_ms, body, arrival: unit.arrival }, now);
         if is_idr {
             self.keyframes.handle_idr_picture(now);
-            self.requests = Requests::default();
+            self.requests = Requests { pli: false, fir: None, ..self.requests };
         }
         Ok(())
     }
@@ -303,11 +315,19 @@ impl VideoPath {
             if !nal_unit.header.unit_type().is_parameter_set() {
                 continue;
             }
-            // Parameter sets are a few bytes, once per IDR picture at most; they do not come in fragments but
-            // from senders that ignore the MTU, whose sets in the description then have to do.
             let result = match unit.slices(nal_unit) {
                 [whole] if !nal_unit.is_header_apart => self.parameter_sets.collect(whole),
-                _ => continue,
+                // In fragments only from senders that ignore the MTU, or fragment everything.
+                fragments => {
+                    let mut gathered = [0; PARAMETER_SET_LEN_MAX];
+                    match gather(nal_unit, fragments, &mut gathered) {
+                        Some(whole) => self.parameter_sets.collect(whole),
+                        None => {
+                            self.stream.count_malformed();
+                            continue;
+                        }
+                    }
+                }
             };
             match result {
                 Ok(is_changed) => self.is_track_stale |= is_changed,
@@ -328,6 +348,16 @@ impl VideoPath {
         if !self.is_heard(now) {
             return;
         }
+        let own = Some(self.keyframe_interval_max).filter(|interval| !interval.is_zero());
+        let demanded = publication.targets.keyframe_interval_max();
+        self.keyframes.set_interval_max(own.into_iter().chain(demanded).min().unwrap_or_default());
+        if let Some(ssrc) = self.stream.ssrc() {
+            self.bit_rate.handle_source(ssrc, now);
+        }
+        if let Some(bound_bps) = self.stream.take_bit_rate_notified() {
+            self.bit_rate.handle_notification(bound_bps);
+        }
+        self.requests.bit_rate_bps = self.bit_rate.poll(now).or(self.requests.bit_rate_bps);
         if self.depacketizer.is_waiting_for_idr() || publication.targets.wants_keyframe() {
             self.keyframes.request(now);
         }
@@ -364,12 +394,22 @@ impl VideoPath {
     fn poll_keep_alive(&mut self, now: Timestamp, arena: &mut Arena) -> Option<Transmit> {
         let to = self.stream.poll_keep_alive(now)?;
         let payload_type = self.formats.first()?.payload_type;
-        self.sequence_number = self.sequence_number.wrapping_add(1);
-        // Truncation is wanted: RTP time wraps.
-        let timestamp = (now.as_micros() * 9 / 100) as u32;
-        let header = self.stream.rtp_header(payload_type, self.sequence_number, timestamp);
-        Some(Transmit { port: Port::VideoRtp, to, payload: arena.write(&header).ok()? })
+        let sender = self.stream.sender_mut();
+        let timestamp = sender.timestamp(now);
+        let header = sender.header(payload_type, false, timestamp);
+        self.stream.transmit_rtp(to, &header, now, arena)
     }
+}
+
+/// A NAL unit that came in fragments, header byte in front; `None` when it is longer than `out`.
+fn gather<'a>(nal_unit: &NalUnit, fragments: &[Segment], out: &'a mut [u8]) -> Option<&'a [u8]> {
+    let mut len = usize::from(nal_unit.is_header_apart);
+    *out.first_mut()? = nal_unit.header.0;
+    for fragment in fragments {
+        out.get_mut(len..len + fragment.len())?.copy_from_slice(fragment);
+        len += fragment.len();
+    }
+    out.get(..len)
 }
 
 /// Writes the FLV tag body of `unit`: header and lengths into the arena, payload as the slices it came in.

@@ -70,6 +70,19 @@ impl JitterBuffer {
         *self = Self { ring: std::mem::take(&mut self.ring), ..Self::new(first, self.reorder_wait) };
     }
 
+    /// Holds gaps open for `reorder_wait` from now on, an open one included.
+    pub fn set_reorder_wait(&mut self, reorder_wait: Duration) {
+        if self.reorder_wait != reorder_wait {
+            self.reorder_wait = reorder_wait;
+            self.gap_until = None;
+        }
+    }
+
+    /// The sequence number that is due.
+    pub const fn next(&self) -> u64 {
+        self.next
+    }
+
     /// Puts `packet`, whose number is `extended`, in its place.
     ///
     /// # Errors

@@ -78,6 +78,11 @@ impl KeyframeRequest {
         self.feedback = feedback;
     }
 
+    /// Asks periodically after another time without an IDR picture; zero: never periodically.
+    pub const fn set_interval_max(&mut self, interval_max: Duration) {
+        self.interval_max = interval_max;
+    }
+
     /// An IDR picture is needed: at start, after a loss, for a new target.
     pub fn request(&mut self, now: Timestamp) {
         if self.asking.is_some_and(|asking| asking.urgent) {

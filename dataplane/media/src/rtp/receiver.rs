@@ -10,6 +10,7 @@ use sipcast_contract::statistics::StreamStatistics;
 
 use super::RtpPacket;
 use super::jitter_buffer::{JitterBuffer, Popped, Untimely};
+use super::retransmission::{NackEntries, RetransmissionRequest};
 use super::rtcp::{NtpTime, ReportBlock, SenderReport};
 use super::sequence::{ExtendedSequence, Place, UnwrappedTime};
 
@@ -33,6 +34,7 @@ pub struct Receiver {
     successor: Option<(RtpPacket, Option<RtpPacket>)>,
     restarted_at: Option<Timestamp>,
     sender_report: Option<StoredReport>,
+    retransmission: RetransmissionRequest,
     statistics: StreamStatistics,
 }
 
@@ -121,6 +123,7 @@ impl Receiver {
             successor: None,
             restarted_at: None,
             sender_report: None,
+            retransmission: RetransmissionRequest::new(),
             statistics: StreamStatistics::default(),
         }
     }
@@ -159,6 +162,8 @@ impl Receiver {
             }
             Some(Popped::Lost(packets)) => {
                 self.statistics.lost += packets;
+                self.retransmission.handle_given_up(run.buffer.next());
+                run.buffer.set_reorder_wait(self.retransmission.wait(self.reorder_wait));
                 Some(Received::Lost { packets: u32::try_from(packets).unwrap_or(u32::MAX) })
             }
             None => {
@@ -178,6 +183,29 @@ impl Receiver {
     /// When a gap is given up; then poll again.
     pub fn next_timeout(&self) -> Option<Timestamp> {
         self.run.as_ref()?.buffer.next_timeout()
+    }
+
+    /// Whether lost packets may be asked for again, by a new offer and answer.
+    pub fn set_retransmission(&mut self, is_agreed: bool) {
+        self.retransmission.set_agreed(is_agreed);
+        if let Some(run) = &mut self.run {
+            run.buffer.set_reorder_wait(self.retransmission.wait(self.reorder_wait));
+        }
+    }
+
+    /// Packets to ask for again now (RFC 4585 §6.2.1); poll until there are none.
+    pub fn poll_retransmission(&mut self, now: Timestamp) -> NackEntries {
+        self.retransmission.poll(now)
+    }
+
+    /// When [`Receiver::poll_retransmission`] has something.
+    pub fn next_retransmission(&self) -> Option<Timestamp> {
+        self.retransmission.next_timeout()
+    }
+
+    /// Asks no more for what is missing: the peer stops sending.
+    pub fn forget_missing(&mut self) {
+        self.retransmission.restart();
     }
 
     /// Takes a sender report. One of an SSRC that is not heard is ignored, unless the stream has not begun.
@@ -240,7 +268,12 @@ impl Receiver {
     pub fn statistics(&self) -> StreamStatistics {
         let jitter_16 = self.run.as_ref().map_or(0, |run| run.jitter_16);
         let jitter_ms = jitter_16.saturating_mul(1000) / (16 * u64::from(self.clock_rate_hz));
-        StreamStatistics { jitter_ms: u32::try_from(jitter_ms).unwrap_or(u32::MAX), ..self.statistics }
+        StreamStatistics {
+            jitter_ms: u32::try_from(jitter_ms).unwrap_or(u32::MAX),
+            nacked: self.retransmission.nacked(),
+            retransmitted: self.retransmission.retransmitted(),
+            ..self.statistics
+        }
     }
 
     /// Counts what the caller found to be no RTP, or a payload that breaks its format.
@@ -259,6 +292,16 @@ impl Receiver {
         self.statistics.foreign_source += 1;
     }
 
+    /// Counts SRTP or SRTCP whose tag is wrong.
+    pub fn count_authentication_failed(&mut self) {
+        self.statistics.authentication_failed += 1;
+    }
+
+    /// Counts SRTP or SRTCP that came before.
+    pub fn count_replayed(&mut self) {
+        self.statistics.replayed += 1;
+    }
+
     fn take(&mut self, extended: u64, packet: RtpPacket, behind: bool) -> Result<(), Rejected> {
         self.drop_candidate();
         let run = self.run.as_mut().expect("a place was found in the current run");
@@ -266,8 +309,14 @@ impl Receiver {
         run.last_arrival = run.last_arrival.max(packet.arrival);
         let bytes = packet.payload.len() as u64;
         let transit = transit(&packet, self.clock_rate_hz);
+        let arrival = packet.arrival;
         match run.buffer.insert(extended, packet) {
             Ok(()) => {
+                if behind {
+                    self.retransmission.handle_packet(extended, arrival);
+                } else {
+                    self.retransmission.handle_gap(run.sequence.highest() + 1, extended, arrival);
+                }
                 run.sequence.record(extended);
                 run.update_jitter(transit);
                 self.statistics.packets += 1;
@@ -325,6 +374,8 @@ impl Receiver {
             None => JitterBuffer::new(first, self.reorder_wait),
         };
         buffer.restart(first);
+        self.retransmission.restart();
+        buffer.set_reorder_wait(self.retransmission.wait(self.reorder_wait));
         self.drop_candidate();
         self.sender_report = self.sender_report.take_if(|stored| stored.report.ssrc == packet.ssrc);
         if let Some(stored) = &mut self.sender_report {

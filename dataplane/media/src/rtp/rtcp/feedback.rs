@@ -1,6 +1,8 @@
-//! Feedback messages (RFC 4585 §6.1): Picture Loss Indication (§6.3.1) and Full Intra Request (RFC 5104 §4.3.1).
+//! Feedback messages (RFC 4585 §6.1): Generic NACK (§6.2.1), Picture Loss Indication (§6.3.1), Full Intra Request
+//! (RFC 5104 §4.3.1), TMMBR and TMMBN (RFC 5104 §4.2.1, §4.2.2).
 
-use super::{PAYLOAD_FEEDBACK, RtcpError, word};
+use super::{PAYLOAD_FEEDBACK, RtcpError, TRANSPORT_FEEDBACK, word};
+use crate::rtp::NackEntry;
 
 /// One RTPFB or PSFB packet.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +22,52 @@ pub struct FirEntry {
     pub ssrc: u32,
     /// Command number; the same number again is a repetition.
     pub sequence_number: u8,
+}
+
+/// One entry of a Temporary Maximum Media Stream Bit Rate Request or Notification:
+///
+/// ```text
+/// |                             SSRC                              |
+/// | exponent  |           mantissa              |    overhead     |
+/// |  6 bits   |           17 bits               |     9 bits      |
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BitRateEntry {
+    /// In a request the source that is to keep to it, in a notification who asked for it.
+    pub ssrc: u32,
+    /// Bit rate with packet overhead, in bits per second.
+    pub bit_rate_bps: u64,
+    /// Measured overhead of a packet in bytes, 0..=511.
+    pub overhead: u16,
+}
+
+impl BitRateEntry {
+    /// Bytes on the wire.
+    pub const LEN: usize = 8;
+
+    /// As on the wire; the bit rate is rounded down to 17 significant bits.
+    pub fn to_bytes(self) -> [u8; Self::LEN] {
+        let significant = u64::BITS - self.bit_rate_bps.leading_zeros();
+        let exponent = significant.saturating_sub(MANTISSA_BITS);
+        let mantissa = (self.bit_rate_bps >> exponent) as u32;
+        let word = exponent << 26 | mantissa << 9 | u32::from(self.overhead & 0x1ff);
+        let mut out = [0; Self::LEN];
+        out[..4].copy_from_slice(&self.ssrc.to_be_bytes());
+        out[4..].copy_from_slice(&word.to_be_bytes());
+        out
+    }
+
+    fn from_bytes([s0, s1, s2, s3, w0, w1, w2, w3]: [u8; Self::LEN]) -> Self {
+        let word = u32::from_be_bytes([w0, w1, w2, w3]);
+        let (exponent, mantissa) = (word >> 26, u64::from(word >> 9 & 0x1_ffff));
+        // More than 64 bits is as good as no bound.
+        let bit_rate_bps = match mantissa.leading_zeros() >= exponent || mantissa == 0 {
+            true => mantissa.checked_shl(exponent).unwrap_or(0),
+            false => u64::MAX,
+        };
+        let ssrc = u32::from_be_bytes([s0, s1, s2, s3]);
+        Self { ssrc, bit_rate_bps, overhead: (word & 0x1ff) as u16 }
+    }
 }
 
 impl<'a> Feedback<'a> {
@@ -53,8 +101,46 @@ impl<'a> Feedback<'a> {
             sequence_number: *sequence_number,
         })
     }
+
+    /// The entries, none if it is no Generic NACK.
+    pub fn nack_entries(&self) -> impl Iterator<Item = NackEntry> + 'a {
+        let is_nack = self.packet_type == TRANSPORT_FEEDBACK && self.format == GENERIC_NACK;
+        let (entries, _) = if is_nack { self.information } else { &[] }.as_chunks::<NACK_ENTRY_LEN>();
+        entries.iter().map(|[p0, p1, b0, b1]| NackEntry {
+            first: u16::from_be_bytes([*p0, *p1]),
+            following: u16::from_be_bytes([*b0, *b1]),
+        })
+    }
+
+    /// The entries of a TMMBR, none if it is none.
+    pub fn bit_rate_requests(&self) -> impl Iterator<Item = BitRateEntry> + 'a {
+        self.bit_rate_entries(BIT_RATE_REQUEST)
+    }
+
+    /// Whether it is a TMMBN; one without entries says that there is no bound.
+    pub const fn is_bit_rate_notification(&self) -> bool {
+        self.packet_type == TRANSPORT_FEEDBACK && self.format == BIT_RATE_NOTIFICATION
+    }
+
+    /// The entries of a TMMBN, none if it is none.
+    pub fn bit_rate_notifications(&self) -> impl Iterator<Item = BitRateEntry> + 'a {
+        self.bit_rate_entries(BIT_RATE_NOTIFICATION)
+    }
+
+    fn bit_rate_entries(&self, format: u8) -> impl Iterator<Item = BitRateEntry> + use<'a> {
+        let is_meant = self.packet_type == TRANSPORT_FEEDBACK && self.format == format;
+        let (entries, _) = if is_meant { self.information } else { &[] }.as_chunks::<{ BitRateEntry::LEN }>();
+        entries.iter().map(|entry| BitRateEntry::from_bytes(*entry))
+    }
 }
 
+/// RFC 4585 §6.2.
+pub(super) const GENERIC_NACK: u8 = 1;
+pub(super) const NACK_ENTRY_LEN: usize = 4;
+/// RFC 5104 §4.2.
+pub(super) const BIT_RATE_REQUEST: u8 = 3;
+const BIT_RATE_NOTIFICATION: u8 = 4;
+const MANTISSA_BITS: u32 = 17;
 /// RFC 4585 §6.3.
 pub(super) const PICTURE_LOSS_INDICATION: u8 = 1;
 /// RFC 5104 §4.3.
@@ -77,5 +163,30 @@ mod tests {
         assert!(pli.is_picture_loss_indication() && pli.full_intra_requests().next().is_none());
         let nack = Feedback::read(205, 1, &body).expect("valid");
         assert!(!nack.is_picture_loss_indication() && nack.full_intra_requests().next().is_none());
+    }
+
+    #[test]
+    fn bit_rates_keep_17_significant_bits_and_extremes_are_survived() {
+        for (bit_rate_bps, read) in [
+            (0, 0),
+            (1, 1),
+            (131_071, 131_071),
+            (131_073, 131_072),
+            (500_000, 500_000),
+            (100_000_000, 99_999_744),
+            (u64::MAX, 0x1_ffff << 47),
+        ] {
+            let entry = BitRateEntry { ssrc: 7, bit_rate_bps, overhead: 40 };
+            let expected = BitRateEntry { bit_rate_bps: read, ..entry };
+            assert_eq!(BitRateEntry::from_bytes(entry.to_bytes()), expected, "{bit_rate_bps}");
+        }
+        let of = |word: u32| {
+            let [a, b, c, d] = word.to_be_bytes();
+            BitRateEntry::from_bytes([0, 0, 0, 1, a, b, c, d]).bit_rate_bps
+        };
+        assert_eq!(of(u32::MAX), u64::MAX);
+        assert_eq!(of(63 << 26), 0);
+        assert_eq!(of(63 << 26 | 1 << 9), 1 << 63);
+        assert_eq!(of(63 << 26 | 2 << 9), u64::MAX);
     }
 }

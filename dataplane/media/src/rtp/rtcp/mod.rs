@@ -11,7 +11,7 @@ pub mod source_description;
 pub mod writer;
 
 pub use bye::Bye;
-pub use feedback::{Feedback, FirEntry};
+pub use feedback::{BitRateEntry, Feedback, FirEntry};
 pub use receiver_report::{ReportBlock, ReportBlocks};
 pub use schedule::ReportSchedule;
 pub use sender_report::{NtpTime, SenderReport};

@@ -15,6 +15,12 @@ impl NtpTime {
         (self.0 >> 16) as u32
     }
 
+    /// Time since some start, for who has no wall clock (RFC 3550 §6.4.1: the high bit stays 0 for 68 years).
+    pub const fn from_elapsed(elapsed: std::time::Duration) -> Self {
+        let fraction = ((elapsed.subsec_nanos() as u64) << 32) / 1_000_000_000;
+        Self(elapsed.as_secs() << 32 | fraction)
+    }
+
     /// Microseconds from `earlier` to `self`, negative if `self` is the earlier; right for up to 68 years,
     /// also across the wrap of 2036.
     pub const fn micros_since(self, earlier: Self) -> i64 {

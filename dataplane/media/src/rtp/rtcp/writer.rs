@@ -2,12 +2,15 @@
 //! Takes: reports, names, requests. Gives: bytes of one datagram. RFC 3550 §6.1: a compound begins with SR or RR
 //! and carries a CNAME, so [`CompoundWriter::begin`] writes both, and feedback and BYE ride behind them.
 
-use super::feedback::{FULL_INTRA_REQUEST, PICTURE_LOSS_INDICATION};
+use super::feedback::{
+    BIT_RATE_REQUEST, FULL_INTRA_REQUEST, GENERIC_NACK, NACK_ENTRY_LEN, PICTURE_LOSS_INDICATION,
+};
 use super::source_description::CNAME;
 use super::{
-    BYE, Cname, PAYLOAD_FEEDBACK, RECEIVER_REPORT, ReportBlock, SENDER_REPORT, SOURCE_DESCRIPTION,
-    SenderReport,
+    BYE, BitRateEntry, Cname, PAYLOAD_FEEDBACK, RECEIVER_REPORT, ReportBlock, SENDER_REPORT,
+    SOURCE_DESCRIPTION, SenderReport, TRANSPORT_FEEDBACK,
 };
+use crate::rtp::NackEntry;
 
 /// One compound packet in the making. After [`NoRoom`] what was written before is still a whole compound.
 #[derive(Debug)]
@@ -22,8 +25,9 @@ pub struct CompoundWriter<'a> {
 pub struct NoRoom;
 
 impl<'a> CompoundWriter<'a> {
-    /// Enough for a report of one block with the longest CNAME, PLI, FIR and BYE.
-    pub const LEN_MAX: usize = 384;
+    /// Enough for a sender report of one block with the longest CNAME, the longest NACK of ours, PLI, FIR, TMMBR and
+    /// BYE.
+    pub const LEN_MAX: usize = 512;
 
     /// Begins with a receiver report of source `ssrc` (empty without `block`) and its CNAME.
     ///
@@ -92,6 +96,39 @@ impl<'a> CompoundWriter<'a> {
         // RFC 5104 §4.3.1.2: the SSRC of the media source is 0; the entry names who is meant.
         body[8..12].copy_from_slice(&media_ssrc.to_be_bytes());
         body[12] = sequence_number;
+        Ok(())
+    }
+
+    /// Adds a Generic NACK about packets of `media_ssrc` (RFC 4585 §6.2.1).
+    ///
+    /// # Errors
+    /// [`NoRoom`].
+    pub fn generic_nack(
+        &mut self,
+        sender_ssrc: u32,
+        media_ssrc: u32,
+        entries: &[NackEntry],
+    ) -> Result<(), NoRoom> {
+        let body = self.packet(GENERIC_NACK, TRANSPORT_FEEDBACK, 8 + NACK_ENTRY_LEN * entries.len())?;
+        body[..4].copy_from_slice(&sender_ssrc.to_be_bytes());
+        body[4..8].copy_from_slice(&media_ssrc.to_be_bytes());
+        for (out, entry) in body[8..].chunks_exact_mut(NACK_ENTRY_LEN).zip(entries) {
+            out[..2].copy_from_slice(&entry.first.to_be_bytes());
+            out[2..].copy_from_slice(&entry.following.to_be_bytes());
+        }
+        Ok(())
+    }
+
+    /// Adds a Temporary Maximum Media Stream Bit Rate Request with one entry (RFC 5104 §4.2.1).
+    ///
+    /// # Errors
+    /// [`NoRoom`].
+    pub fn bit_rate_request(&mut self, sender_ssrc: u32, entry: BitRateEntry) -> Result<(), NoRoom> {
+        let body = self.packet(BIT_RATE_REQUEST, TRANSPORT_FEEDBACK, 8 + BitRateEntry::LEN)?;
+        body.fill(0);
+        body[..4].copy_from_slice(&sender_ssrc.to_be_bytes());
+        // RFC 5104 §4.2.1.2: the SSRC of the media source is 0; the entry names who is meant.
+        body[8..].copy_from_slice(&entry.to_bytes());
         Ok(())
     }
 
@@ -181,6 +218,48 @@ mod tests {
             0x81, 203, 0, 1, 1, 2, 3, 4,
         ];
         assert_eq!(&out[..len], golden);
+    }
+
+    #[test]
+    fn nack_and_tmmbr_golden_and_read_back() {
+        let mut out = [0xee; CompoundWriter::LEN_MAX];
+        let mut writer = CompoundWriter::begin(&mut out, 1, None, &cname("ab")).expect("room");
+        let entries = [NackEntry { first: 65_533, following: 0x8001 }, NackEntry { first: 20, following: 0 }];
+        writer.generic_nack(1, 2, &entries).expect("room");
+        let entry = BitRateEntry { ssrc: 2, bit_rate_bps: 500_000, overhead: 40 };
+        writer.bit_rate_request(1, entry).expect("room");
+        let len = writer.finish();
+        #[rustfmt::skip]
+        let golden = [
+            0x81, 205, 0, 4, 0, 0, 0, 1, 0, 0, 0, 2, 0xff, 0xfd, 0x80, 0x01, 0, 20, 0, 0,
+            0x83, 205, 0, 4, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0x0b, 0xd0, 0x90, 0x28,
+        ];
+        assert_eq!(out[len - golden.len()..len], golden);
+        let feedback: Vec<_> = parse(&out[..len])
+            .filter_map(|packet| match packet.expect("valid") {
+                RtcpPacket::Feedback(feedback) => Some(feedback),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(feedback[0].nack_entries().collect::<Vec<_>>(), entries);
+        assert_eq!(feedback[1].bit_rate_requests().collect::<Vec<_>>(), [entry]);
+        assert_eq!(feedback[1].bit_rate_notifications().count() + feedback[1].nack_entries().count(), 0);
+    }
+
+    #[test]
+    fn the_longest_compound_of_ours_has_room() {
+        let mut out = [0; CompoundWriter::LEN_MAX];
+        let report = SenderReport { ssrc: 1, ntp: NtpTime(1), rtp_timestamp: 1, packets: 1, octets: 1 };
+        let name = cname(&"n".repeat(255));
+        let mut writer =
+            CompoundWriter::begin_as_sender(&mut out, &report, Some(&BLOCK), &name).expect("room");
+        let entries = [NackEntry::default(); crate::rtp::retransmission::ENTRIES_MAX];
+        writer.generic_nack(1, 2, &entries).expect("room");
+        writer.picture_loss_indication(1, 2).expect("room");
+        writer.full_intra_request(1, 2, 3).expect("room");
+        let entry = BitRateEntry { ssrc: 2, bit_rate_bps: 1, overhead: 40 };
+        writer.bit_rate_request(1, entry).expect("room");
+        writer.bye(1).expect("room");
     }
 
     #[test]
