@@ -87,6 +87,8 @@ pub struct Media {
     pub reorder_wait_ms: u16,
     /// Ask for an IDR picture when none came for so many milliseconds; 0: never periodically.
     pub keyframe_interval_ms: u32,
+    /// Bit rate that callees are asked to keep their video to, in bits per second; 0: not asked.
+    pub video_bit_rate_wanted_bps: u32,
 }
 
 /// `[audio]`
@@ -181,6 +183,7 @@ impl Default for Media {
             pool_mib: 64,
             reorder_wait_ms: 60,
             keyframe_interval_ms: 2_000,
+            video_bit_rate_wanted_bps: 0,
         }
     }
 }
@@ -289,6 +292,11 @@ impl Config {
             ((4..=127).contains(&media.pool_mib), "media.pool_mib", "from 4 to 127"),
             (media.broadcasts_per_shard_max >= 1, "media.broadcasts_per_shard_max", "at least 1"),
             (media.reorder_wait_ms <= 1000, "media.reorder_wait_ms", "from 0 to 1000"),
+            (
+                matches!(media.video_bit_rate_wanted_bps, 0 | 64_000..=100_000_000),
+                "media.video_bit_rate_wanted_bps",
+                "0 or from 64000 to 100000000",
+            ),
             (
                 sipcast_contract::options::AacOptions::SAMPLE_RATES_HZ.contains(&audio.sample_rate_hz),
                 "audio.sample_rate_hz",

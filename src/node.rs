@@ -274,6 +274,10 @@ fn control_options(
             reorder_wait: Duration::from_millis(config.media.reorder_wait_ms.into()),
             keyframe_interval_max: Duration::from_millis(config.media.keyframe_interval_ms.into()),
             silent_audio: config.audio.silent_when_absent,
+            video_bit_rate_wanted: match config.media.video_bit_rate_wanted_bps {
+                0 => None,
+                bit_rate_bps => Some(bit_rate_bps),
+            },
         },
         // Behind a 1:1 NAT the advertised address is none of this machine.
         media_bind: media.or(advertised.map(|_| Ipv4Addr::UNSPECIFIED.into())),

@@ -202,6 +202,10 @@ fn add_stream(sum: &mut StreamStatistics, stream: &StreamStatistics) {
     sum.malformed += stream.malformed;
     sum.unknown_payload_type += stream.unknown_payload_type;
     sum.foreign_source += stream.foreign_source;
+    sum.authentication_failed += stream.authentication_failed;
+    sum.replayed += stream.replayed;
+    sum.nacked += stream.nacked;
+    sum.retransmitted += stream.retransmitted;
     sum.sender_reports += stream.sender_reports;
     sum.jitter_ms = sum.jitter_ms.max(stream.jitter_ms);
 }

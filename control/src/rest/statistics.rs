@@ -80,6 +80,10 @@ pub(crate) fn as_text(s: &Statistics) -> String {
                 ("late", stream.late),
                 ("malformed", stream.malformed),
                 ("foreign_source", stream.foreign_source),
+                ("authentication_failed", stream.authentication_failed),
+                ("replayed", stream.replayed),
+                ("nacked", stream.nacked),
+                ("retransmitted", stream.retransmitted),
             ],
         );
     }
@@ -171,6 +175,8 @@ fn broadcast(figures: &BroadcastFigures) -> Value {
         "silenceSamples": s.silence_samples,
         "pliSent": s.pli_sent,
         "firSent": s.fir_sent,
+        "tmmbrSent": s.tmmbr_sent,
+        "bitRateBoundBps": s.bit_rate_bound_bps,
         "skewMs": s.skew_ms,
         "targets": figures.targets.iter().map(target).collect::<Vec<_>>(),
     })
@@ -224,6 +230,10 @@ fn stream(s: &StreamStatistics) -> Value {
         "malformed": s.malformed,
         "unknownPayloadType": s.unknown_payload_type,
         "foreignSource": s.foreign_source,
+        "authenticationFailed": s.authentication_failed,
+        "replayed": s.replayed,
+        "nacked": s.nacked,
+        "retransmitted": s.retransmitted,
         "senderReports": s.sender_reports,
         "jitterMs": s.jitter_ms,
     })
