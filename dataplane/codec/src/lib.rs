@@ -7,10 +7,22 @@
 pub mod aac;
 #[cfg(feature = "fdk-aac")]
 pub mod aac_decoder;
+pub mod comfort_noise;
 #[cfg(feature = "fdk-aac")]
 mod fdk;
 pub mod g711;
+pub mod g722;
+pub mod opus;
 pub mod resampler;
+#[cfg(test)]
+mod signal;
+pub mod speex;
+pub mod substitution;
 
 pub use aac::{AacConfig, AacEncoder, EncodeError, OpenError};
 pub use resampler::Resampler;
+
+/// A payload that its format does not allow, or for which there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed audio payload")]
+pub struct Malformed;
