@@ -25,6 +25,8 @@ pub struct Status<'a> {
     pub level: &'a str,
     /// For example `NetStream.Publish.Start`.
     pub code: &'a str,
+    /// For people, and for authentication; empty when missing.
+    pub description: &'a str,
 }
 
 impl Command {
@@ -54,7 +56,7 @@ impl Command {
     pub fn status(&self) -> Option<Status<'_>> {
         let information = self.arguments.iter().find(|value| value.get("code").is_some())?;
         let text = |name| information.get(name).and_then(Value::as_str).unwrap_or_default();
-        Some(Status { level: text("level"), code: text("code") })
+        Some(Status { level: text("level"), code: text("code"), description: text("description") })
     }
 
     /// The first argument as text: the stream name of most commands.
@@ -87,6 +89,10 @@ pub struct Connect<'a> {
     pub tc_url: &'a str,
     /// `flashVer`.
     pub flash_version: &'a str,
+    /// `swfUrl`.
+    pub swf_url: &'a str,
+    /// `pageUrl`, where there is one.
+    pub page_url: Option<&'a str>,
 }
 
 /// `connect` as a widely accepted publisher sends it.
@@ -96,8 +102,11 @@ pub fn connect(transaction_id: f64, connect: &Connect<'_>) -> Vec<u8> {
     amf0::write_string_member(&mut out, "app", connect.app);
     amf0::write_string_member(&mut out, "type", "nonprivate");
     amf0::write_string_member(&mut out, "flashVer", connect.flash_version);
-    amf0::write_string_member(&mut out, "swfUrl", connect.tc_url);
+    amf0::write_string_member(&mut out, "swfUrl", connect.swf_url);
     amf0::write_string_member(&mut out, "tcUrl", connect.tc_url);
+    if let Some(page_url) = connect.page_url {
+        amf0::write_string_member(&mut out, "pageUrl", page_url);
+    }
     amf0::end_object(&mut out);
     out
 }
@@ -181,11 +190,19 @@ mod tests {
 
     #[test]
     fn commands_survive_a_round_trip() {
-        let connect = Connect { app: "live?k=v", tc_url: "rtmp://h/live?k=v", flash_version: "FMLE/3.0" };
+        let connect = Connect {
+            app: "live?k=v",
+            tc_url: "rtmp://h/live?k=v",
+            flash_version: "FMLE/3.0",
+            swf_url: "rtmp://h/live",
+            page_url: Some("https://h/"),
+        };
         let command = decoded(&super::connect(1.0, &connect));
         assert_eq!((command.name.as_str(), command.transaction_id), ("connect", 1.0));
         assert_eq!(command.object.get("app").and_then(Value::as_str), Some("live?k=v"));
         assert_eq!(command.object.get("tcUrl").and_then(Value::as_str), Some("rtmp://h/live?k=v"));
+        assert_eq!(command.object.get("swfUrl").and_then(Value::as_str), Some("rtmp://h/live"));
+        assert_eq!(command.object.get("pageUrl").and_then(Value::as_str), Some("https://h/"));
         let command = decoded(&call("publish", 5.0, &["key", "live"]));
         assert_eq!(command.text_argument(), Some("key"));
         assert_eq!(command.arguments.len(), 2);

@@ -4,6 +4,7 @@
 //! (client), [`ServerSession`]. One target with queue and reconnect: [`Target`].
 
 pub mod amf0;
+pub mod authentication;
 pub mod back_off;
 pub mod chunker;
 pub mod command;

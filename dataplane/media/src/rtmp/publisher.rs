@@ -35,6 +35,8 @@ pub struct Publisher {
     deadline: Timestamp,
     app: Secret<String>,
     tc_url: Secret<String>,
+    swf_url: Secret<String>,
+    page_url: Option<Secret<String>>,
     flash_version: String,
     stream_name: Secret<String>,
     dechunker: Dechunker,
@@ -42,6 +44,10 @@ pub struct Publisher {
     window: AcknowledgementWindow,
     /// Window that Set Peer Bandwidth was last answered with (§5.4.5).
     announced_window: Option<u32>,
+    /// The server has said something.
+    has_heard: bool,
+    /// With what words `connect` was refused.
+    refusal: Option<Secret<String>>,
     has_checked_bandwidth: bool,
     bandwidth_checks: u32,
     output: Vec<u8>,
@@ -56,21 +62,29 @@ enum Phase {
 }
 
 impl Publisher {
-    /// Begins on a connection that just stands; `seed` makes the handshake's filler.
-    pub fn new(target: &RtmpTarget, seed: u64, now: Timestamp) -> Self {
+    /// Begins on a connection that just stands; `authentication` goes into the query of `app` and `tcUrl`, `seed` makes
+    /// the handshake's filler.
+    pub fn new(target: &RtmpTarget, authentication: &str, seed: u64, now: Timestamp) -> Self {
+        let tc_url = target.tc_url.as_ref().map_or_else(|| target.url.tc_url(), |url| url.reveal().clone());
+        // Encoders name no player; the response to a challenge has no business there.
+        let swf_url = target.swf_url.clone().unwrap_or_else(|| Secret::new(tc_url.clone()));
         let mut output = Vec::with_capacity(4096);
         let handshake = ClientHandshake::new(Mode::Digest, seed, &mut output);
         Self {
             phase: Phase::Handshake(handshake),
             deadline: now + PHASE_TIMEOUT,
-            app: Secret::new(target.url.app_with_query()),
-            tc_url: Secret::new(target.url.tc_url()),
+            app: Secret::new(with_query(target.url.app_with_query(), authentication)),
+            tc_url: Secret::new(with_query(tc_url, authentication)),
+            swf_url,
+            page_url: target.page_url.clone(),
             flash_version: target.flash_version.clone(),
             stream_name: target.stream_name.clone(),
             dechunker: Dechunker::new(MESSAGE_LEN_MAX),
             chunker: Chunker::new(),
             window: AcknowledgementWindow::new(),
             announced_window: None,
+            has_heard: false,
+            refusal: None,
             has_checked_bandwidth: false,
             bandwidth_checks: 0,
             output,
@@ -82,6 +96,10 @@ impl Publisher {
     /// # Errors
     /// What ended the connection; close it.
     pub fn handle_input(&mut self, bytes: &[u8], now: Timestamp) -> Result<(), TargetFault> {
+        // A TLS server sends an alert (RFC 8446 §6) in place of S0.
+        if !std::mem::replace(&mut self.has_heard, true) && bytes.first() == Some(&TLS_ALERT) {
+            return Err(TargetFault::NeedsTls);
+        }
         let mut input = bytes;
         if let Phase::Handshake(handshake) = &mut self.phase {
             let done = handshake.handle_input(&mut input, &mut self.output);
@@ -130,6 +148,16 @@ impl Publisher {
             Phase::Publishing { message_stream } => Some(message_stream),
             _ => None,
         }
+    }
+
+    /// Whether the server has said anything yet.
+    pub const fn has_heard(&self) -> bool {
+        self.has_heard
+    }
+
+    /// The words with which `connect` was refused, once; they may hold a challenge.
+    pub fn take_refusal(&mut self) -> Option<Secret<String>> {
+        self.refusal.take()
     }
 
     /// Ends publishing: FCUnpublish, deleteStream. Does nothing before it has begun.
@@ -223,9 +251,11 @@ impl Publisher {
         Ok(())
     }
 
-    fn handle_error(&self, command: &Command) -> Result<(), TargetFault> {
+    fn handle_error(&mut self, command: &Command) -> Result<(), TargetFault> {
         match self.phase {
-            Phase::Connect if command.transaction_id == CONNECT => Err(TargetFault::ConnectRefused),
+            Phase::Connect if command.transaction_id == CONNECT => {
+                Err(self.connect_refused(command.status().map_or("", |status| status.description)))
+            }
             Phase::CreateStream if command.transaction_id == CREATE_STREAM => {
                 Err(TargetFault::PublishRefused)
             }
@@ -237,16 +267,21 @@ impl Publisher {
 
     fn handle_status(&mut self, command: &Command) -> Result<(), TargetFault> {
         let Some(status) = command.status() else { return Ok(()) };
+        // Enhanced RTMP v2: for clients that said in connect that they can move; the others are closed when it is time.
+        if status.code == "NetConnection.Connect.ReconnectRequest" {
+            return Ok(());
+        }
         if status.code.starts_with("NetConnection.Connect.") && status.code != "NetConnection.Connect.Success"
         {
             return Err(match self.phase {
-                Phase::Handshake(_) | Phase::Connect => TargetFault::ConnectRefused,
+                Phase::Handshake(_) | Phase::Connect => self.connect_refused(status.description),
                 _ => TargetFault::ClosedByServer,
             });
         }
         if status.level == "error" {
             return Err(match self.phase {
-                Phase::Handshake(_) | Phase::Connect => TargetFault::ConnectRefused,
+                Phase::Handshake(_) | Phase::Connect => self.connect_refused(status.description),
+                _ if status.code == "NetStream.Publish.BadName" => TargetFault::NameTaken,
                 _ => TargetFault::PublishRefused,
             });
         }
@@ -260,12 +295,19 @@ impl Publisher {
         }
     }
 
+    fn connect_refused(&mut self, description: &str) -> TargetFault {
+        self.refusal = Some(Secret::new(description.to_owned()));
+        TargetFault::ConnectRefused
+    }
+
     fn send_connect(&mut self, now: Timestamp) {
         self.chunker.announce(&mut self.output);
         let connect = Connect {
             app: self.app.reveal(),
             tc_url: self.tc_url.reveal(),
             flash_version: &self.flash_version,
+            swf_url: self.swf_url.reveal(),
+            page_url: self.page_url.as_ref().map(|url| url.reveal().as_str()),
         };
         let payload = command::connect(CONNECT, &connect);
         self.send_command(0, &payload);
@@ -302,6 +344,16 @@ impl fmt::Debug for Publisher {
     }
 }
 
+fn with_query(url: String, query: &str) -> String {
+    match query {
+        "" => url,
+        _ if url.contains('?') => format!("{url}&{query}"),
+        _ => format!("{url}?{query}"),
+    }
+}
+
+/// Content type of a TLS alert; S0 is 3.
+const TLS_ALERT: u8 = 21;
 /// Longest message of a server, in bytes: commands only.
 const MESSAGE_LEN_MAX: usize = 256 << 10;
 /// Answers waiting to be sent, in bytes; more is a fault of the server.
@@ -341,7 +393,7 @@ pub(super) mod tests {
     impl Server {
         /// A publisher that has sent `connect`.
         fn with_publisher() -> (Self, Publisher) {
-            let mut publisher = Publisher::new(&spec(), 1, NOW);
+            let mut publisher = Publisher::new(&spec(), "", 1, NOW);
             let mut handshake = ServerHandshake::new(2);
             let mut reply = Vec::new();
             for _ in 0..2 {
@@ -449,9 +501,9 @@ pub(super) mod tests {
         let (mut server, mut publisher) = Server::with_publisher();
         server.send(&mut publisher, &command::connect_result(1.0)).expect("valid");
         assert!(server.send(&mut publisher, &command::error(2.0, "x", "")).is_ok(), "releaseStream may fail");
-        assert_eq!(server.send(&mut publisher, &bad_name), Err(TargetFault::PublishRefused));
+        assert_eq!(server.send(&mut publisher, &bad_name), Err(TargetFault::NameTaken));
         let (mut server, mut publisher) = Server::publishing();
-        assert_eq!(server.send(&mut publisher, &bad_name), Err(TargetFault::PublishRefused));
+        assert_eq!(server.send(&mut publisher, &bad_name), Err(TargetFault::NameTaken));
         let (mut server, mut publisher) = Server::publishing();
         let closed = command::on_status("status", "NetConnection.Connect.Closed", "");
         assert_eq!(server.send(&mut publisher, &closed), Err(TargetFault::ClosedByServer));
@@ -459,6 +511,46 @@ pub(super) mod tests {
         server.send(&mut publisher, &command::connect_result(1.0)).expect("valid");
         let no_number = command::call("_result", 4.0, &["x"]);
         assert_eq!(server.send(&mut publisher, &no_number), Err(TargetFault::Protocol));
+    }
+
+    #[test]
+    fn a_refusal_keeps_its_words_for_authentication() {
+        let (mut server, mut publisher) = Server::with_publisher();
+        assert!(publisher.has_heard() && publisher.take_refusal().is_none());
+        let refused = command::error(1.0, "NetConnection.Connect.Rejected", "code=403 need auth");
+        assert_eq!(server.send(&mut publisher, &refused), Err(TargetFault::ConnectRefused));
+        let refusal = publisher.take_refusal().expect("refused");
+        assert_eq!(refusal.reveal(), "code=403 need auth");
+    }
+
+    #[test]
+    fn a_request_to_reconnect_and_aggregates_are_passed_over() {
+        let (mut server, mut publisher) = Server::publishing();
+        let request = command::on_status("status", "NetConnection.Connect.ReconnectRequest", "");
+        assert_eq!(server.send(&mut publisher, &request), Ok(vec![]));
+        let header =
+            MessageHeader { chunk_stream: 6, timestamp_ms: 0, type_id: AGGREGATE, message_stream: 7 };
+        let mut bytes = Vec::new();
+        server.chunker.write(&header, &[9; 100], &mut bytes);
+        assert_eq!(publisher.handle_input(&bytes, NOW), Ok(()));
+        assert!(publisher.publishing().is_some());
+    }
+
+    /// Aggregate message (§7.1.6): a server has no reason to send one to a publisher.
+    const AGGREGATE: u8 = 22;
+
+    #[test]
+    fn a_tls_alert_in_place_of_s0_is_known() {
+        let mut publisher = Publisher::new(&spec(), "", 1, NOW);
+        assert!(!publisher.has_heard());
+        assert_eq!(publisher.handle_input(&[21, 3, 1, 0, 2, 2, 70], NOW), Err(TargetFault::NeedsTls));
+    }
+
+    #[test]
+    fn authentication_goes_behind_the_query_that_is_there() {
+        assert_eq!(with_query("live".to_owned(), ""), "live");
+        assert_eq!(with_query("live".to_owned(), "a=b"), "live?a=b");
+        assert_eq!(with_query("live?k=v".to_owned(), "a=b"), "live?k=v&a=b");
     }
 
     #[test]

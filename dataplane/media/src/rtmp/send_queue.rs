@@ -5,7 +5,8 @@
 //! Bounds: [`SEND_QUEUE_BYTES_MAX`], [`SEND_QUEUE_SLICES_MAX`], [`SEND_QUEUE_MS_MAX`]. A picture that does not fit is
 //! dropped, and all that follow up to the next IDR picture. An IDR picture that does not fit throws out the pictures
 //! that wait. Audio that does not fit throws out pictures first, then the oldest audio. [`SendQueue::shed`] throws out
-//! everything, when others need the slots. No allocation once warm.
+//! everything, when others need the slots. A picture longer than the server takes is dropped like one that does not
+//! fit. No allocation once warm.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -18,8 +19,10 @@ use super::target::Tracks;
 use crate::message::{Message, MessageKind};
 
 /// The queue of one target.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SendQueue {
+    /// Longest message the server takes, in bytes.
+    message_bytes_max: usize,
     /// Segments of the open message, then those of `records` in order.
     segments: VecDeque<Segment>,
     records: VecDeque<Record>,
@@ -31,6 +34,7 @@ pub struct SendQueue {
     waits_for_idr: bool,
     pictures_dropped: u64,
     audio_dropped: u64,
+    oversized: u64,
 }
 
 /// One entry of the queue.
@@ -66,6 +70,21 @@ pub enum Next {
 }
 
 impl SendQueue {
+    /// An empty queue for a server that takes messages of at most `message_bytes_max` bytes.
+    pub fn new(message_bytes_max: usize) -> Self {
+        Self {
+            message_bytes_max,
+            segments: VecDeque::new(),
+            records: VecDeque::new(),
+            open: 0,
+            bytes: 0,
+            waits_for_idr: false,
+            pictures_dropped: 0,
+            audio_dropped: 0,
+            oversized: 0,
+        }
+    }
+
     /// Queues new tracks.
     pub fn push_tracks(&mut self, tracks: Rc<Tracks>) {
         // Of tracks without a message between them only the last count.
@@ -146,6 +165,16 @@ impl SendQueue {
         (self.pictures_dropped, self.audio_dropped)
     }
 
+    /// Pictures dropped so far because they are longer than the server takes; they count as dropped too.
+    pub const fn oversized(&self) -> u64 {
+        self.oversized
+    }
+
+    /// When the last datagram of the oldest message arrived; `None`: no message waits.
+    pub fn oldest_arrival(&self) -> Option<Timestamp> {
+        self.messages().next().map(|oldest| oldest.arrival)
+    }
+
     #[cfg(test)]
     pub(super) fn capacities(&self) -> (usize, usize) {
         (self.segments.capacity(), self.records.capacity())
@@ -181,6 +210,12 @@ impl SendQueue {
     /// Whether `message` may be queued; drops others, or counts it as dropped.
     fn make_room(&mut self, message: &QueuedMessage) -> bool {
         match message.kind {
+            MessageKind::IdrPicture | MessageKind::Picture if message.bytes > self.message_bytes_max => {
+                self.oversized += 1;
+                self.pictures_dropped += 1;
+                self.waits_for_idr = true;
+                false
+            }
             MessageKind::Picture if self.waits_for_idr || !self.has_room(message) => {
                 self.pictures_dropped += 1;
                 self.waits_for_idr = true;

@@ -415,7 +415,13 @@ mod tests {
 
         fn connected() -> Self {
             let mut client = Self::new();
-            let connect = Connect { app: "live", tc_url: "rtmp://h/live", flash_version: "x" };
+            let connect = Connect {
+                app: "live",
+                tc_url: "rtmp://h/live",
+                flash_version: "x",
+                swf_url: "",
+                page_url: None,
+            };
             client.send(0, message_type::COMMAND_AMF0, &command::connect(1.0, &connect)).expect("valid");
             client
                 .send(0, message_type::COMMAND_AMF0, &command::call("createStream", 2.0, &[]))
@@ -578,7 +584,8 @@ mod tests {
         let mut valid = Vec::new();
         let mut chunker = Chunker::new();
         chunker.announce(&mut valid);
-        let connect = Connect { app: "live", tc_url: "rtmp://h/live", flash_version: "x" };
+        let connect =
+            Connect { app: "live", tc_url: "rtmp://h/live", flash_version: "x", swf_url: "", page_url: None };
         let messages = [
             (0, message_type::COMMAND_AMF0, command::connect(1.0, &connect)),
             (0, message_type::COMMAND_AMF0, command::call("createStream", 2.0, &[])),

@@ -11,9 +11,14 @@
 //! | Waiting    | -         | -            | -                | Down      | Connecting              |
 //! | Connecting | Up        | Waiting      | -                | Down      | Waiting (Unreachable)   |
 //! | Up         | -         | Waiting      | Up, Publishing   | Closing¹  | Waiting (TimedOut)      |
-//! | Closing    | -         | Down         | -                | -         | Down                    |
+//! | Closing    | -         | Down²        | -                | -         | Down²                   |
 //!
 //! ¹ Down when nothing is published yet. Closing sends what is queued, then FCUnpublish and deleteStream.
+//! ² Waiting when it closes only to publish again ([`PictureChange::Republish`]).
+//!
+//! A server that takes nothing ends a send after [`SEND_TIMEOUT`]. One that takes too little makes the queue drop
+//! pictures; when what it is sent stays older than [`STALE_AGE`] for [`STALE_MAX`], the connection is begun anew:
+//! what waits in it is of no use to anybody, and never sent again.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -25,9 +30,10 @@ use bytes::Bytes;
 use sipcast_contract::limits::IOVECS_MAX;
 use sipcast_contract::report::TargetFault;
 use sipcast_contract::statistics::TargetStatistics;
-use sipcast_contract::{RtmpTarget, TargetState, Timestamp};
+use sipcast_contract::{PictureChange, RtmpTarget, TargetRules, TargetState, Timestamp, TlsTrust};
 use sipcast_pool::Arena;
 
+use super::authentication::{Authentication, Verdict};
 use super::back_off::BackOff;
 use super::chunker::{Chunker, Exhausted, MessageHeader};
 use super::message_type;
@@ -82,6 +88,7 @@ pub enum TargetAction {
 pub struct Target {
     spec: RtmpTarget,
     random: SplitMix64,
+    authentication: Authentication,
     link: Link,
     state: TargetState,
     back_off: BackOff,
@@ -107,6 +114,11 @@ pub struct Target {
     sending: Option<Sending>,
     /// The pool had no slot and nothing is in flight that would come back: then it is tried again.
     starved_until: Option<Timestamp>,
+    /// Since when what is sent has been too old.
+    stale_since: Option<Timestamp>,
+    /// Closing only to publish again.
+    republishes: bool,
+    published_since: Option<Timestamp>,
     keyframe_requested: bool,
     actions: VecDeque<TargetAction>,
     statistics: TargetStatistics,
@@ -115,10 +127,20 @@ pub struct Target {
 /// State of the connection.
 #[derive(Debug)]
 enum Link {
-    Waiting { until: Timestamp },
-    Connecting { until: Timestamp },
+    Waiting {
+        until: Timestamp,
+    },
+    /// Until TCP stands, and TLS where the URL wants it; `fault` is what it means that this takes too long.
+    Connecting {
+        until: Timestamp,
+        fault: TargetFault,
+    },
     Up(Box<Publisher>),
-    Closing { publisher: Box<Publisher>, until: Timestamp, has_unpublished: bool },
+    Closing {
+        publisher: Box<Publisher>,
+        until: Timestamp,
+        has_unpublished: bool,
+    },
     Down,
 }
 
@@ -141,13 +163,24 @@ struct SentHeaders {
     metadata: Vec<u8>,
     avc_config: Option<Bytes>,
     audio_config: Option<Bytes>,
+    picture: Option<Picture>,
 }
+
+/// What a service may take for the settings of a publication: size, profile, constraints, level.
+type Picture = (u16, u16, [u8; 3]);
 
 /// The send in flight.
 #[derive(Clone, Copy, Debug)]
 struct Sending {
     until: Timestamp,
+    messages: Messages,
+}
+
+/// Messages that a send completes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Messages {
     pictures: u64,
+    audio_frames: u64,
 }
 
 impl Target {
@@ -156,6 +189,8 @@ impl Target {
         let mut random = SplitMix64::new(seed);
         let mut target = Self {
             muted: spec.muted,
+            authentication: Authentication::new(spec.credentials.clone(), spec.url.app()),
+            queue: SendQueue::new(spec.rules.message_bytes_max),
             spec,
             link: Link::Waiting { until: now },
             state: TargetState::Connecting,
@@ -166,7 +201,6 @@ impl Target {
             tracks_queued: false,
             gate: Gate::Shut,
             begun_ms: None,
-            queue: SendQueue::default(),
             chunker: Chunker::announced(),
             message: None,
             tracks_due: None,
@@ -175,6 +209,9 @@ impl Target {
             wire_sent: 0,
             sending: None,
             starved_until: None,
+            stale_since: None,
+            republishes: false,
+            published_since: None,
             keyframe_requested: false,
             actions: VecDeque::new(),
             statistics: TargetStatistics::default(),
@@ -184,9 +221,13 @@ impl Target {
     }
 
     /// What is published from now on. Headers are sent before the next message, and only those that changed.
-    pub fn set_tracks(&mut self, tracks: &Rc<Tracks>, _now: Timestamp) {
+    pub fn set_tracks(&mut self, tracks: &Rc<Tracks>, now: Timestamp) {
+        let is_other = self.sent.picture.zip(tracks.picture()).is_some_and(|(sent, new)| sent != new);
         self.tracks = Some(tracks.clone());
         self.tracks_queued = false;
+        if is_other && self.spec.rules.on_picture_change == PictureChange::Republish {
+            self.republish(now);
+        }
         self.request_keyframe();
     }
 
@@ -244,24 +285,59 @@ impl Target {
         self.muted
     }
 
+    /// What its service demands.
+    pub const fn rules(&self) -> &TargetRules {
+        &self.spec.rules
+    }
+
     /// Unpublishes and disconnects; [`TargetState::Ended`] follows within 2 s.
     pub fn stop(&mut self, now: Timestamp) {
+        self.republishes = false;
         match std::mem::replace(&mut self.link, Link::Down) {
             Link::Up(publisher) if publisher.publishing().is_some() => {
                 self.gate = Gate::Shut;
                 let until = now + CLOSING_TIMEOUT;
                 self.link = Link::Closing { publisher, until, has_unpublished: false };
             }
-            Link::Up(_) | Link::Connecting { .. } => self.end(true),
-            Link::Waiting { .. } => self.end(false),
+            Link::Up(_) | Link::Connecting { .. } => self.end(true, now),
+            Link::Waiting { .. } => self.end(false, now),
             link @ (Link::Closing { .. } | Link::Down) => self.link = link,
+        }
+    }
+
+    /// Host and trust for the TLS that the connection needs; `None`: plain TCP.
+    pub fn tls(&self) -> Option<(&str, TlsTrust)> {
+        self.spec.url.is_tls().then(|| (self.spec.url.host(), self.spec.tls))
+    }
+
+    /// TCP stands and TLS begins; [`Target::handle_connected`] follows when that stands too.
+    pub fn handle_securing(&mut self, now: Timestamp) {
+        if let Link::Connecting { until, fault } = &mut self.link {
+            (*until, *fault) = (now + PHASE_TIMEOUT, TargetFault::NoTls);
+        }
+    }
+
+    /// The server takes part in TLS.
+    pub fn handle_tls_answer(&mut self) {
+        if let Link::Connecting { fault, .. } = &mut self.link {
+            *fault = TargetFault::Tls;
+        }
+    }
+
+    /// The connection cannot be used, or not any more, because of `fault`; the driver has closed it.
+    pub fn handle_refused(&mut self, fault: TargetFault, now: Timestamp) {
+        match self.link {
+            Link::Up(_) | Link::Connecting { .. } => self.fail(fault, false, now),
+            Link::Closing { .. } => self.end(false, now),
+            Link::Waiting { .. } | Link::Down => {}
         }
     }
 
     /// The connection asked for stands.
     pub fn handle_connected(&mut self, now: Timestamp) {
         if let Link::Connecting { .. } = self.link {
-            let publisher = Publisher::new(&self.spec, self.random.next_u64(), now);
+            let seed = self.random.next_u64();
+            let publisher = Publisher::new(&self.spec, self.authentication.query(), seed, now);
             self.link = Link::Up(Box::new(publisher));
         }
     }
@@ -281,11 +357,14 @@ impl Target {
                     self.begin_publishing(now)
                 }
                 Ok(()) => {}
-                Err(fault) => self.fail(fault, true, now),
+                Err(fault) => match publisher.take_refusal() {
+                    Some(refusal) => self.connect_refused(refusal.reveal(), now),
+                    None => self.fail(fault, true, now),
+                },
             },
             Link::Closing { publisher, .. } => {
                 if publisher.handle_input(bytes, now).is_err() {
-                    self.end(true);
+                    self.end(true, now);
                 }
             }
             Link::Waiting { .. } | Link::Connecting { .. } | Link::Down => {}
@@ -293,22 +372,26 @@ impl Target {
     }
 
     /// The send in flight is complete: the kernel took its `bytes`.
-    pub fn handle_sent(&mut self, bytes: usize, _now: Timestamp) {
+    pub fn handle_sent(&mut self, bytes: usize, now: Timestamp) {
         self.statistics.bytes_sent += bytes as u64;
         if let Some(sending) = self.sending.take() {
-            self.statistics.access_units += sending.pictures;
+            self.statistics.access_units += sending.messages.pictures;
+            self.statistics.audio_frames += sending.messages.audio_frames;
         }
         if matches!(self.link, Link::Closing { has_unpublished: true, .. }) && !self.wants_send() {
-            self.end(true);
+            self.end(true, now);
         }
     }
 
     /// The server closed the connection, or it broke.
     pub fn handle_disconnected(&mut self, now: Timestamp) {
-        match self.link {
+        match &self.link {
+            Link::Up(publisher) if !publisher.has_heard() => {
+                self.fail(TargetFault::ClosedInHandshake, false, now);
+            }
             Link::Up(_) => self.fail(TargetFault::ClosedByServer, false, now),
             Link::Connecting { .. } => self.fail(TargetFault::Unreachable, false, now),
-            Link::Closing { .. } => self.end(false),
+            Link::Closing { .. } => self.end(false, now),
             Link::Waiting { .. } | Link::Down => {}
         }
     }
@@ -323,19 +406,24 @@ impl Target {
         // The send that is tried again is the one that follows each input.
         self.starved_until = self.starved_until.filter(|until| *until > now);
         let stalls = self.sending.is_some_and(|sending| sending.until <= now);
+        let is_stale = self.stale_since.is_some_and(|since| since + STALE_MAX <= now);
         match &mut self.link {
             Link::Waiting { until } if *until <= now => {
                 self.set_state(TargetState::Connecting);
                 self.connect(now);
             }
-            Link::Connecting { until } if *until <= now => self.fail(TargetFault::Unreachable, true, now),
+            Link::Connecting { until, fault } if *until <= now => {
+                let fault = *fault;
+                self.fail(fault, true, now);
+            }
             Link::Up(_) if stalls => self.fail(TargetFault::TimedOut, true, now),
+            Link::Up(_) if is_stale => self.fail(TargetFault::TooSlow, true, now),
             Link::Up(publisher) => {
                 if let Err(fault) = publisher.handle_timeout(now) {
                     self.fail(fault, true, now);
                 }
             }
-            Link::Closing { until, .. } if *until <= now => self.end(true),
+            Link::Closing { until, .. } if *until <= now => self.end(true, now),
             _ => {}
         }
     }
@@ -343,7 +431,7 @@ impl Target {
     /// When [`Target::handle_timeout`] wants to be called.
     pub fn next_timeout(&self) -> Option<Timestamp> {
         let link = match &self.link {
-            Link::Waiting { until } | Link::Connecting { until } | Link::Closing { until, .. } => {
+            Link::Waiting { until } | Link::Connecting { until, .. } | Link::Closing { until, .. } => {
                 Some(*until)
             }
             Link::Up(publisher) => publisher.next_timeout(),
@@ -357,7 +445,11 @@ impl Target {
             Link::Up(_) => self.sending.map(|sending| sending.until),
             _ => None,
         };
-        [link, gate, sending, self.starved_until].into_iter().flatten().min()
+        let stale = match self.link {
+            Link::Up(_) => self.stale_since.map(|since| since + STALE_MAX),
+            _ => None,
+        };
+        [link, gate, sending, stale, self.starved_until].into_iter().flatten().min()
     }
 
     /// The next action.
@@ -372,17 +464,19 @@ impl Target {
         if self.sending.is_some() {
             return;
         }
-        let mut pictures = 0;
+        let is_late = self.queue.oldest_arrival().is_some_and(|arrival| now - arrival >= STALE_AGE);
+        self.stale_since = if is_late { self.stale_since.or(Some(now)) } else { None };
+        let mut messages = Messages::default();
         // An exhausted pool ends the gathering; what is left goes with a later send.
-        let mut is_exhausted = self.gather(arena, out, &mut pictures).is_err();
+        let mut is_exhausted = self.gather(arena, out, &mut messages).is_err();
         if is_exhausted && out.is_empty() {
             // No send will end and give slots back, and the slots may be those that wait here.
             self.queue.shed();
-            is_exhausted = self.gather(arena, out, &mut pictures).is_err();
+            is_exhausted = self.gather(arena, out, &mut messages).is_err();
         }
         self.starved_until = (is_exhausted && out.is_empty()).then(|| now + STARVED_RETRY);
         if !out.is_empty() {
-            self.sending = Some(Sending { until: now + SEND_TIMEOUT, pictures });
+            self.sending = Some(Sending { until: now + SEND_TIMEOUT, messages });
         }
         self.request_keyframe();
     }
@@ -418,13 +512,15 @@ impl Target {
     }
 
     /// Its figures.
-    pub fn statistics(&self) -> TargetStatistics {
+    pub fn statistics(&self, now: Timestamp) -> TargetStatistics {
         let (access_units_dropped, audio_frames_dropped) = self.queue.dropped();
         TargetStatistics {
             state: self.state,
             access_units_dropped,
             audio_frames_dropped,
             queue_ms: self.queue.queued_ms(),
+            oversized: self.queue.oversized(),
+            publishing_for: self.published_since.map(|since| now - since).unwrap_or_default(),
             ..self.statistics
         }
     }
@@ -442,30 +538,73 @@ impl Target {
             return self.fail(TargetFault::Unreachable, false, now);
         };
         self.attempts = self.attempts.wrapping_add(1);
-        self.link = Link::Connecting { until: now + PHASE_TIMEOUT };
+        self.link = Link::Connecting { until: now + PHASE_TIMEOUT, fault: TargetFault::Unreachable };
         self.actions.push_back(TargetAction::Connect(address));
     }
 
     fn begin_publishing(&mut self, now: Timestamp) {
         self.gate = Gate::AwaitsIdr { audio_from: now + PICTURE_WAIT };
         self.back_off.handle_published(now);
+        self.published_since = Some(now);
         self.set_state(TargetState::Publishing);
         self.request_keyframe();
     }
 
-    /// The connection is gone or must go; the next attempt follows after a pause.
+    /// `connect` was refused: perhaps only to be tried again at once, with an answer to what the server asks.
+    fn connect_refused(&mut self, refusal: &str, now: Timestamp) {
+        match self.authentication.handle_refusal(refusal, self.random.next_u64()) {
+            Verdict::TryAgain => {
+                self.reset(true);
+                // The same server: another would ask something else.
+                self.attempts = self.attempts.wrapping_sub(1);
+                self.connect(now);
+            }
+            Verdict::Unrelated => self.fail(TargetFault::ConnectRefused, true, now),
+            Verdict::Refused(fault) => self.fail(fault, true, now),
+        }
+    }
+
+    /// The connection is gone or must go; the next attempt follows after a pause, unless
+    /// [`TargetFault::is_final`].
     fn fail(&mut self, fault: TargetFault, disconnects: bool, now: Timestamp) {
         self.reset(disconnects);
+        self.authentication.restart();
+        if fault.is_final() {
+            self.link = Link::Down;
+            return self.set_state(TargetState::Ended(Some(fault)));
+        }
         self.statistics.reconnects += 1;
-        let pause = self.back_off.handle_failure(now);
+        let pause = match fault {
+            TargetFault::NameTaken => self.back_off.handle_name_taken(now),
+            _ => self.back_off.handle_failure(now),
+        };
         self.link = Link::Waiting { until: now + pause };
         self.set_state(TargetState::Reconnecting(fault));
     }
 
-    fn end(&mut self, disconnects: bool) {
+    fn end(&mut self, disconnects: bool, now: Timestamp) {
         self.reset(disconnects);
-        self.link = Link::Down;
-        self.set_state(TargetState::Ended(None));
+        if std::mem::take(&mut self.republishes) {
+            self.statistics.republished += 1;
+            self.link = Link::Waiting { until: now + REPUBLISH_PAUSE };
+            self.set_state(TargetState::Reconnecting(TargetFault::PictureChanged));
+        } else {
+            self.link = Link::Down;
+            self.set_state(TargetState::Ended(None));
+        }
+    }
+
+    /// Ends this publication and begins another one: what waits still belongs to the old picture.
+    fn republish(&mut self, now: Timestamp) {
+        match std::mem::replace(&mut self.link, Link::Down) {
+            Link::Up(publisher) if publisher.publishing().is_some() => {
+                self.gate = Gate::Shut;
+                self.republishes = true;
+                let until = now + CLOSING_TIMEOUT;
+                self.link = Link::Closing { publisher, until, has_unpublished: false };
+            }
+            link => self.link = link,
+        }
     }
 
     /// Forgets all that belongs to the connection; leases go home.
@@ -484,6 +623,8 @@ impl Target {
         self.wire_sent = 0;
         self.sending = None;
         self.starved_until = None;
+        self.stale_since = None;
+        self.published_since = None;
         self.keyframe_requested = false;
     }
 
@@ -506,7 +647,7 @@ impl Target {
         &mut self,
         arena: &mut Arena,
         out: &mut ChunkList,
-        pictures: &mut u64,
+        messages: &mut Messages,
     ) -> Result<(), Exhausted> {
         loop {
             if self.chunker.is_open() {
@@ -514,11 +655,13 @@ impl Target {
                 if self.chunker.is_open() {
                     return Ok(());
                 }
-                if let Some(message) = self.message.take()
-                    && message.kind != MessageKind::Audio
-                {
-                    out.arrivals.push(message.arrival);
-                    *pictures += 1;
+                match self.message.take() {
+                    Some(message) if message.kind == MessageKind::Audio => messages.audio_frames += 1,
+                    Some(message) => {
+                        out.arrivals.push(message.arrival);
+                        messages.pictures += 1;
+                    }
+                    None => {}
                 }
             }
             if !self.gather_wire(arena, out)? {
@@ -605,6 +748,7 @@ impl Target {
             let header = media_header(MessageKind::IdrPicture, timestamp_ms, message_stream);
             self.chunker.write(&header, &body, &mut self.wire);
             self.sent.avc_config = Some(config.clone());
+            self.sent.picture = tracks.picture();
         }
         if let Some(config) = &tracks.audio_config
             && self.sent.audio_config.as_ref() != Some(config)
@@ -629,6 +773,12 @@ impl fmt::Debug for Target {
 }
 
 impl Tracks {
+    fn picture(&self) -> Option<Picture> {
+        // AVCDecoderConfigurationRecord (ISO/IEC 14496-15 §5.3.3.1): version, then profile, compatibility, level.
+        let profile = self.avc_config.as_ref()?.get(1..4)?.try_into().ok()?;
+        Some((self.width, self.height, profile))
+    }
+
     fn metadata(&self) -> Metadata {
         Metadata {
             video: self.has_video.then_some(VideoMetadata {
@@ -656,9 +806,16 @@ fn media_header(kind: MessageKind, timestamp_ms: u32, message_stream: u32) -> Me
 /// How long audio waits for the first IDR picture on a connection.
 const PICTURE_WAIT: Duration = Duration::from_secs(2);
 /// How long one send may be in flight.
-const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+pub const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// When a target tries again that found no slot in the pool and has nothing in flight.
 const STARVED_RETRY: Duration = Duration::from_millis(20);
+/// Age of a message that is of no use to a live audience any more.
+pub const STALE_AGE: Duration = Duration::from_secs(3);
+/// How long all that is sent may be that old. Longer than a dip of the network, and a queue that drops down to the next
+/// IDR picture is well below [`STALE_AGE`] in between.
+pub const STALE_MAX: Duration = Duration::from_secs(20);
+/// Between the goodbye of one publication and the next one of the same name.
+const REPUBLISH_PAUSE: Duration = Duration::from_millis(200);
 /// How long the end may take: the rest of the queue and the goodbye.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
 /// No further message is begun in a send of this many bytes: a slow link gets it done within [`SEND_TIMEOUT`].

@@ -1,5 +1,6 @@
 use super::*;
 use crate::rtmp::random::SplitMix64;
+use sipcast_contract::TargetRules;
 use sipcast_pool::Pool;
 
 /// A message of `segments` segments of `len` bytes, all of one slot.
@@ -35,7 +36,7 @@ use MessageKind::{Audio, IdrPicture, Picture};
 fn bytes_at_the_limit_fit_and_one_more_does_not() {
     let pool = Pool::new(8, 65_535);
     let big = body(&pool, 32, 32_768);
-    let mut queue = SendQueue::default();
+    let mut queue = SendQueue::new(TargetRules::MESSAGE_BYTES_MAX);
     push(&mut queue, IdrPicture, 0, &big);
     push(&mut queue, Picture, 1, &big);
     assert_eq!((queue.bytes, queue.dropped()), (SEND_QUEUE_BYTES_MAX, (0, 0)));
@@ -53,7 +54,7 @@ fn bytes_at_the_limit_fit_and_one_more_does_not() {
 fn slices_at_the_limit_fit_and_one_more_does_not() {
     let pool = Pool::new(8, 16);
     let one = body(&pool, 1, 1);
-    let mut queue = SendQueue::default();
+    let mut queue = SendQueue::new(TargetRules::MESSAGE_BYTES_MAX);
     push(&mut queue, IdrPicture, 0, &body(&pool, SEND_QUEUE_SLICES_MAX - 1, 1));
     push(&mut queue, Picture, 1, &one);
     assert_eq!(queue.dropped(), (0, 0));
@@ -69,7 +70,7 @@ fn media_time_at_the_limit_fits_and_one_more_does_not() {
     let pool = Pool::new(8, 16);
     let one = body(&pool, 1, 1);
     for begin in [0, u32::MAX - 100] {
-        let mut queue = SendQueue::default();
+        let mut queue = SendQueue::new(TargetRules::MESSAGE_BYTES_MAX);
         push(&mut queue, IdrPicture, begin, &one);
         push(&mut queue, Picture, begin.wrapping_add(SEND_QUEUE_MS_MAX), &one);
         assert_eq!((queue.dropped(), queue.queued_ms()), ((0, 0), SEND_QUEUE_MS_MAX));
@@ -82,7 +83,7 @@ fn media_time_at_the_limit_fits_and_one_more_does_not() {
 fn after_a_dropped_picture_only_an_idr_picture_goes_on() {
     let pool = Pool::new(8, 16);
     let one = body(&pool, 1, 1);
-    let mut queue = SendQueue::default();
+    let mut queue = SendQueue::new(TargetRules::MESSAGE_BYTES_MAX);
     push(&mut queue, IdrPicture, 0, &one);
     push(&mut queue, Picture, 6000, &one);
     drain(&mut queue);
@@ -99,7 +100,7 @@ fn an_idr_picture_takes_the_place_of_waiting_pictures_but_not_of_audio_or_the_op
     let pool = Pool::new(8, 65_535);
     let half = body(&pool, 16, 65_535);
     let one = body(&pool, 1, 1);
-    let mut queue = SendQueue::default();
+    let mut queue = SendQueue::new(TargetRules::MESSAGE_BYTES_MAX);
     push(&mut queue, IdrPicture, 0, &one);
     push(&mut queue, Audio, 1, &one);
     queue.push_tracks(Rc::default());
@@ -118,7 +119,7 @@ fn an_idr_picture_takes_the_place_of_waiting_pictures_but_not_of_audio_or_the_op
 fn audio_throws_out_pictures_first_and_then_the_oldest_audio() {
     let pool = Pool::new(8, 16);
     let one = body(&pool, 1, 1);
-    let mut queue = SendQueue::default();
+    let mut queue = SendQueue::new(TargetRules::MESSAGE_BYTES_MAX);
     push(&mut queue, IdrPicture, 0, &one);
     push(&mut queue, Audio, 10, &one);
     push(&mut queue, Audio, 30, &one);
@@ -135,7 +136,7 @@ fn shedding_leaves_the_open_message_and_the_tracks_and_waits_for_an_idr_picture(
     let pool = Pool::new(8, 16);
     let one = body(&pool, 1, 1);
     let two = body(&pool, 2, 3);
-    let mut queue = SendQueue::default();
+    let mut queue = SendQueue::new(TargetRules::MESSAGE_BYTES_MAX);
     push(&mut queue, IdrPicture, 0, &two);
     push(&mut queue, Audio, 1, &one);
     queue.push_tracks(Rc::default());
@@ -151,7 +152,7 @@ fn shedding_leaves_the_open_message_and_the_tracks_and_waits_for_an_idr_picture(
     push(&mut queue, IdrPicture, 5, &one);
     assert_eq!(drain(&mut queue), [None, Some((Audio, 4)), Some((IdrPicture, 5))]);
     assert_eq!(queue.dropped(), (2, 1));
-    let mut sound_only = SendQueue::default();
+    let mut sound_only = SendQueue::new(TargetRules::MESSAGE_BYTES_MAX);
     push(&mut sound_only, Audio, 0, &one);
     sound_only.shed();
     assert!(!sound_only.wants_idr(), "no picture is missing");
@@ -161,7 +162,7 @@ fn shedding_leaves_the_open_message_and_the_tracks_and_waits_for_an_idr_picture(
 fn of_tracks_in_a_row_the_last_count() {
     let pool = Pool::new(8, 16);
     let one = body(&pool, 1, 1);
-    let mut queue = SendQueue::default();
+    let mut queue = SendQueue::new(TargetRules::MESSAGE_BYTES_MAX);
     for ms in 0..100 {
         queue.push_tracks(Rc::default());
         queue.push_tracks(Rc::new(Tracks { width: 5, ..Tracks::default() }));
@@ -175,7 +176,7 @@ fn of_tracks_in_a_row_the_last_count() {
 #[test]
 fn empty_messages_and_segments_are_passed_over() {
     let pool = Pool::new(8, 16);
-    let mut queue = SendQueue::default();
+    let mut queue = SendQueue::new(TargetRules::MESSAGE_BYTES_MAX);
     push(&mut queue, Audio, 0, &[]);
     push(&mut queue, Audio, 0, &body(&pool, 3, 0));
     assert!(queue.is_empty());
@@ -186,7 +187,7 @@ fn random_use_stays_inside_the_bounds_and_keeps_references_whole() {
     for seed in 0..40 {
         let mut random = SplitMix64::new(seed);
         let pool = Pool::new(64, 2048);
-        let mut queue = SendQueue::default();
+        let mut queue = SendQueue::new(TargetRules::MESSAGE_BYTES_MAX);
         let sizes = [body(&pool, 1, 100), body(&pool, 30, 1200), body(&pool, 500, 2000)];
         // Pictures are numbered by their arrival: one that is no IDR picture needs the one before it.
         let (mut timestamp_ms, mut pushed, mut shown) = (u32::MAX - 3000, 0, 0);
@@ -216,4 +217,20 @@ fn random_use_stays_inside_the_bounds_and_keeps_references_whole() {
         drop((queue, sizes));
         assert_eq!(pool.held(), 0, "seed {seed}");
     }
+}
+
+#[test]
+fn a_picture_longer_than_the_server_takes_is_dropped_up_to_the_next_idr_picture() {
+    let pool = Pool::new(8, 65_535);
+    let (fits, longer) = (body(&pool, 1, 1000), body(&pool, 1, 1001));
+    let mut queue = SendQueue::new(1000);
+    push(&mut queue, IdrPicture, 0, &fits);
+    push(&mut queue, IdrPicture, 40, &longer);
+    assert!(queue.wants_idr());
+    push(&mut queue, Picture, 80, &fits);
+    push(&mut queue, Audio, 85, &longer);
+    push(&mut queue, IdrPicture, 120, &fits);
+    assert!(!queue.wants_idr());
+    assert_eq!((queue.oversized(), queue.dropped()), (1, (2, 0)));
+    assert_eq!(drain(&mut queue), [Some((IdrPicture, 0)), Some((Audio, 85)), Some((IdrPicture, 120))]);
 }

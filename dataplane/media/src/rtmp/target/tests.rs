@@ -215,7 +215,7 @@ fn what_is_pushed_arrives_in_order_behind_its_headers() {
         assert_eq!(headers[2].2, [0xaf, 0, 0x11, 0x88]);
         assert_eq!((headers[1].1, headers[2].1), (begin, begin));
         assert!(scene.media == expected, "seed {seed}");
-        let figures = scene.target.statistics();
+        let figures = scene.target.statistics(scene.now);
         let pictures = expected.iter().filter(|message| message.0 == V).count() as u64;
         assert_eq!((figures.access_units, figures.access_units_dropped, figures.queue_ms), (pictures, 0, 0));
         scene.target.stop(scene.now);
@@ -335,7 +335,7 @@ fn a_lost_connection_is_tried_again_and_the_stream_goes_on() {
     scene.push_new(IdrPicture, 3030, 10);
     scene.exchange();
     assert_eq!(scene.arrived(), [(M, 0), (V, 3030), (A, 3030), (V, 3030)]);
-    assert_eq!(scene.target.statistics().reconnects, 2);
+    assert_eq!(scene.target.statistics(scene.now).reconnects, 2);
     scene.ends_with_all_leases_home();
 }
 
@@ -365,10 +365,10 @@ fn a_refused_name_is_tried_again() {
     let mut scene = Scene::new(7);
     scene.accepts = false;
     scene.connect();
-    assert_eq!(scene.target.state(), TargetState::Reconnecting(TargetFault::PublishRefused));
+    assert_eq!(scene.target.state(), TargetState::Reconnecting(TargetFault::NameTaken));
     assert!(scene.actions().contains(&TargetAction::Disconnect));
     scene.accepts = true;
-    scene.pass(Duration::from_millis(500));
+    scene.pass(Duration::from_millis(1000));
     scene.connect();
     assert_eq!(scene.target.state(), TargetState::Publishing);
     scene.ends_with_all_leases_home();
@@ -384,7 +384,7 @@ fn a_slow_target_drops_pictures_and_asks_for_one_idr_picture() {
         scene.push_new(Picture, 1000 * ms, 10);
         scene.push_new(Audio, 1000 * ms + 1, 10);
     }
-    let figures = scene.target.statistics();
+    let figures = scene.target.statistics(scene.now);
     assert!(figures.access_units_dropped > 0 && figures.queue_ms <= SEND_QUEUE_MS_MAX);
     assert_eq!(scene.actions(), []);
     scene.exchange();
@@ -522,11 +522,11 @@ fn a_queue_that_holds_the_whole_pool_is_dropped_up_to_the_next_idr_picture() {
         scene.push_new(MessageKind::Picture, timestamp_ms, slots.min(100) * 1400);
         timestamp_ms += 1;
     }
-    assert_eq!(scene.target.statistics().access_units_dropped, 0, "the queue itself has room");
+    assert_eq!(scene.target.statistics(scene.now).access_units_dropped, 0, "the queue itself has room");
     scene.media.clear();
     scene.actions();
     scene.exchange();
-    let dropped = scene.target.statistics();
+    let dropped = scene.target.statistics(scene.now);
     assert_eq!(scene.arrived(), [(MediaKind::Audio, 1)], "what was begun is whole");
     assert_eq!(dropped.access_units_dropped, u64::from(timestamp_ms) - 2);
     assert_eq!(scene.actions(), [TargetAction::RequestKeyframe]);
@@ -563,4 +563,72 @@ fn a_target_that_others_starve_tries_again_in_time() {
     others.pop();
     scene.exchange();
     assert_eq!((scene.arrived(), scene.target.next_timeout()), (vec![(MediaKind::Audio, 10)], None));
+}
+
+#[test]
+fn a_changed_picture_is_published_anew_where_the_service_wants_it() {
+    let mut scene = Scene::publishing(30);
+    scene.target.spec.rules.on_picture_change = PictureChange::Republish;
+    scene.push_new(IdrPicture, 0, 10);
+    scene.exchange();
+    let arrived = scene.arrived().len();
+    assert_eq!(arrived, 4);
+    scene.actions();
+    // Another PPS or SEI makes another record of the same settings: no reason to begin anew.
+    let same = Bytes::from_static(&[1, 66, 0, 31, 0xff]);
+    scene
+        .target
+        .set_tracks(&Rc::new(Tracks { avc_config: Some(same), ..(*tracks(true, true)).clone() }), scene.now);
+    assert_eq!(scene.target.state(), TargetState::Publishing);
+    let changed = Rc::new(Tracks { width: 320, height: 180, ..(*tracks(true, true)).clone() });
+    scene.target.set_tracks(&changed, scene.now);
+    scene.push_new(IdrPicture, 40, 10);
+    scene.exchange();
+    assert_eq!(
+        (scene.unpublished, scene.arrived()),
+        (1, vec![]),
+        "nothing of the new picture under the old name"
+    );
+    let again = TargetState::Reconnecting(TargetFault::PictureChanged);
+    assert_eq!(scene.actions(), [TargetAction::Disconnect, TargetAction::StateChanged(again)]);
+    scene.pass(REPUBLISH_PAUSE);
+    scene.connect();
+    scene.push_new(IdrPicture, 80, 10);
+    scene.exchange();
+    assert_eq!(scene.arrived(), [(M, 0), (V, 80), (A, 80), (V, 80)]);
+    let figures = scene.target.statistics(scene.now);
+    assert_eq!((figures.republished, figures.reconnects), (1, 0));
+    scene.ends_with_all_leases_home();
+}
+
+#[test]
+fn what_stays_stale_ends_the_connection_and_is_not_sent_again() {
+    let mut scene = Scene::publishing(31);
+    scene.push_new(IdrPicture, 0, 10);
+    scene.exchange();
+    scene.arrived();
+    scene.actions();
+    // Each send finds only what has waited for too long.
+    let mut ms = 0;
+    let began = scene.now;
+    while scene.target.state() == TargetState::Publishing {
+        ms += 1000;
+        scene.push_new(Audio, ms, 10);
+        let late = scene.now + STALE_AGE;
+        scene.target.fill_send(&mut scene.arena, &mut scene.out, late);
+        let bytes = scene.out.bytes;
+        scene.out.clear();
+        scene.target.handle_sent(bytes, late);
+        scene.pass(Duration::from_secs(1));
+    }
+    assert!(scene.now - began >= STALE_MAX);
+    let too_slow = TargetState::Reconnecting(TargetFault::TooSlow);
+    assert_eq!(scene.actions(), [TargetAction::Disconnect, TargetAction::StateChanged(too_slow)]);
+    assert_eq!(scene.target.segments_waiting(), 0);
+    scene.pass(Duration::from_secs(1));
+    scene.connect();
+    scene.push_new(IdrPicture, ms + 100, 10);
+    scene.exchange();
+    assert_eq!(scene.arrived()[1], (V, ms + 100));
+    scene.ends_with_all_leases_home();
 }
