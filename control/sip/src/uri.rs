@@ -221,6 +221,13 @@ impl SipUri {
         self
     }
 
+    /// The same at another place of ours: host, port and transport.
+    pub fn moved(mut self, local: SocketAddr, transport: Transport) -> Self {
+        self.host_port = HostPort::from(local);
+        self.parameters.retain(|(name, _)| !name.eq_ignore_ascii_case("transport"));
+        self.with_transport(Some(transport))
+    }
+
     /// Without what RFC 3261 §19.1.1 (table 1) bars from From and To: port, transport, lr, maddr, ttl, method.
     fn as_address_of_record(&self) -> Self {
         const BARRED: [&str; 5] = ["transport", "lr", "maddr", "ttl", "method"];

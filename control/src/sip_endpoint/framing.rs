@@ -52,6 +52,12 @@ impl Framer {
         self.start == self.buffer.len()
     }
 
+    /// Whether a lone line end has come since the last message or ping: the answer to a ping of ours (RFC 5626 §4.4.1).
+    /// It does not count towards a ping of the peer's then.
+    pub fn take_pong(&mut self) -> bool {
+        std::mem::take(&mut self.half_ping)
+    }
+
     /// The next message or ping; `None`: more bytes are needed.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
-//! SIP over TCP: one task per connection between the socket and the stack (RFC 3261 §18).
+//! SIP over TCP and TLS: one task per connection between the socket and the stack (RFC 3261 §18).
 //! Takes: connected sockets. Gives: messages to the stack, its answers to the peer, a connection that the stack knows.
 //! Leaves out: where messages begin and end (`framing`), which may pass (`admission`), dialling and listening
-//! (`transport`).
+//! (`transport`), protecting (`tls`).
 //!
 //! The stack would serve the socket itself. It would then write from the one task that serves every call, so that a
 //! peer that does not read stalls them all; it never sets `TCP_NODELAY`; and see `framing`. So to the stack each
@@ -17,17 +17,17 @@ use rsipstack::sip::{SipMessage, Transport as StackTransport};
 use rsipstack::transaction::endpoint::EndpointInnerRef;
 use rsipstack::transport::channel::ChannelConnection;
 use rsipstack::transport::{SipAddr, SipConnection, TransportEvent};
+use sipcast_sip::Transport;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::admission::{Admission, Screening, refusal, screen};
 use super::framing::{Frame, Framer, Unframable};
-use super::transport::sip_addr;
+use super::transport::{sip_addr, stack_transport};
 
 /// What all connections of an endpoint share.
 pub(super) struct Streams {
@@ -38,11 +38,15 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    /// Serves a connected socket within `limits`.
-    pub async fn adopt(self: &Arc<Self>, stream: TcpStream, limits: Limits) -> io::Result<SipConnection> {
-        tune(&stream)?;
-        let from = stream.peer_addr()?;
-        let remote = sip_addr(StackTransport::Tcp, from);
+    /// Serves a connection to `from` within `limits`; `stream` is its socket, or TLS over it.
+    pub async fn adopt(
+        self: &Arc<Self>,
+        stream: impl AsyncRead + AsyncWrite + Send + 'static,
+        from: SocketAddr,
+        transport: Transport,
+        limits: Limits,
+    ) -> io::Result<SipConnection> {
+        let remote = sip_addr(stack_transport(transport), from);
         let token = self.closing.child_token();
         let (to_peer, answers) = mpsc::unbounded_channel();
         // Nothing is ever sent over it: the stack waits on it for the connection's end.
@@ -53,7 +57,13 @@ impl Streams {
                 .map_err(io::Error::other)?;
         let connection = SipConnection::Channel(connection);
         self.stack.transport_layer.add_connection(connection.clone());
-        let entrance = Entrance { streams: self.clone(), connection: connection.clone(), remote, from };
+        let entrance = Entrance {
+            streams: self.clone(),
+            connection: connection.clone(),
+            remote,
+            from,
+            transport: stack_transport(transport),
+        };
         tokio::spawn(async move {
             // Also should the task panic: who waits for the connection must not wait for ever.
             let _ends_with_this_task = (token.clone().drop_guard(), alive);
@@ -73,54 +83,134 @@ pub(super) struct Limits {
     pub idle_max: Duration,
     /// Messages that wait while the peer reads nothing; with more it is closed.
     pub waiting_max: usize,
+    /// How often the peer is pinged (RFC 5626 §3.5.1); `None`: never.
+    pub keep_alive: Option<Duration>,
 }
 
 impl Limits {
     /// Connections of ours carry our calls. A dialog may be silent between two session refreshes, and dead peers are
     /// found by TCP keep-alive; each of a thousand calls may send an INVITE at once.
-    pub const DIALLED: Self = Self { idle_max: Duration::from_secs(4 * 3600), waiting_max: 8192 };
+    pub const DIALLED: Self =
+        Self { idle_max: Duration::from_secs(4 * 3600), waiting_max: 8192, keep_alive: None };
     /// A peer that called us calls again when it has something to say; strangers must not fill memory, nor the number
     /// of connections.
-    pub const ACCEPTED: Self = Self { idle_max: Duration::from_secs(300), waiting_max: 64 };
+    pub const ACCEPTED: Self = Self { idle_max: Duration::from_secs(300), waiting_max: 64, keep_alive: None };
 }
 
 async fn serve(
     entrance: Entrance,
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Send,
     answers: mpsc::UnboundedReceiver<TransportEvent>,
     limits: Limits,
 ) {
-    let (reader, writer) = stream.into_split();
+    let (reader, writer) = tokio::io::split(stream);
     let (own, own_answers) = mpsc::channel(OWN_ANSWERS_WAITING_MAX);
     let writing = write_out(writer, answers, own_answers, limits.waiting_max);
     tokio::pin!(writing);
     tokio::select! {
         () = &mut writing => {}
-        () = read_in(entrance, reader, own, limits.idle_max) => {
+        () = read_in(entrance, reader, own, limits) => {
             // A refusal may be on its way.
             let _ = timeout(FLUSH_MAX, writing).await;
         }
     }
 }
 
-/// Reads until the peer closes, talks no SIP, or is silent for too long. Waits while our own answers wait.
+/// Our pings to one peer (RFC 5626 §4.4.1). A peer that has answered one and then leaves one unanswered is dead; peers
+/// that never answer one know no pings, and TCP alone finds them dead.
+#[derive(Debug)]
+struct Pinger {
+    interval: Option<Duration>,
+    next: Option<Instant>,
+    /// Until when the answer to the ping that is out has to come.
+    answer_until: Option<Instant>,
+    /// The peer answered a ping before.
+    peer_answers: bool,
+}
+
+impl Pinger {
+    fn new(interval: Option<Duration>, now: Instant) -> Self {
+        Self {
+            interval,
+            next: interval.map(|interval| now + interval),
+            answer_until: None,
+            peer_answers: false,
+        }
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    fn next_timeout(&self) -> Option<Instant> {
+        self.answer_until.or(self.next)
+    }
+
+    /// Whether to send a ping now.
+    ///
+    /// # Errors
+    /// [`Dead`]: the peer owes an answer.
+    fn handle_timeout(&mut self, now: Instant) -> Result<bool, Dead> {
+        if self.answer_until.is_some_and(|until| now >= until) {
+            if self.peer_answers {
+                return Err(Dead);
+            }
+            self.answer_until = None;
+            return Ok(false);
+        }
+        if self.next.is_none_or(|next| now < next) {
+            return Ok(false);
+        }
+        self.answer_until = Some(now + PONG_MAX);
+        self.next = self.interval.map(|interval| now + interval);
+        Ok(true)
+    }
+
+    /// Bytes came, `is_pong`: a lone line end. Whoever sends is alive.
+    fn handle_input(&mut self, is_pong: bool, now: Instant) {
+        self.peer_answers |= is_pong && self.answer_until.is_some();
+        self.answer_until = None;
+        self.next = self.interval.map(|interval| now + interval);
+    }
+}
+
+/// A peer that answered pings does so no more.
+#[derive(Debug)]
+struct Dead;
+
+/// Reads until the peer closes, talks no SIP, is dead, or is silent for too long. Waits while our own answers wait.
 async fn read_in(
     entrance: Entrance,
-    mut reader: OwnedReadHalf,
+    mut reader: impl AsyncRead + Unpin,
     own: mpsc::Sender<Vec<u8>>,
-    idle_max: Duration,
+    limits: Limits,
 ) {
+    let Limits { idle_max, keep_alive, .. } = limits;
     let mut framer = Framer::default();
     let mut chunk = vec![0; READ_MAX];
     let mut until = Instant::now() + idle_max;
+    let mut pinger = Pinger::new(keep_alive, Instant::now());
     loop {
-        let Ok(Ok(length @ 1..)) = timeout_at(until, reader.read(&mut chunk)).await else { return };
+        let wake = pinger.next_timeout().map_or(until, |ping| ping.min(until));
+        let length = match timeout_at(wake, reader.read(&mut chunk)).await {
+            Ok(Ok(length @ 1..)) => length,
+            Ok(_) => return,
+            Err(_) if Instant::now() >= until => return,
+            Err(_) => {
+                match pinger.handle_timeout(Instant::now()) {
+                    Ok(false) => {}
+                    Ok(true) => drop(own.try_send(PING.to_vec())),
+                    Err(Dead) => {
+                        tracing::debug!(from = %entrance.from, "SIP connection closed: the peer answers no pings");
+                        return;
+                    }
+                }
+                continue;
+            }
+        };
         let mut begins = framer.is_empty();
         framer.push(&chunk[..length]);
         loop {
             let answer = match framer.poll() {
                 Ok(None) => break,
-                Ok(Some(Frame::Ping)) => Some(b"\r\n".to_vec()),
+                Ok(Some(Frame::Ping)) => Some(PONG.to_vec()),
                 Ok(Some(Frame::Message(message))) => match entrance.take(&message).await {
                     Ok(answer) => answer,
                     Err(NoSip) => return,
@@ -139,6 +229,8 @@ async fn read_in(
                 return;
             }
         }
+        let is_pong = pinger.answer_until.is_some() && framer.take_pong();
+        pinger.handle_input(is_pong, Instant::now());
         if framer.is_empty() {
             until = Instant::now() + idle_max;
         } else if begins {
@@ -150,36 +242,63 @@ async fn read_in(
 /// Writes what the stack and the reader answer, until the reader has ended and all is written, the peer does not take
 /// it, or the stack has let the connection go.
 async fn write_out(
-    mut writer: OwnedWriteHalf,
+    mut writer: impl AsyncWrite + Unpin,
     mut answers: mpsc::UnboundedReceiver<TransportEvent>,
     mut own: mpsc::Receiver<Vec<u8>>,
     waiting_max: usize,
 ) {
     let mut unsent: Vec<u8> = Vec::new();
+    // TLS takes bytes before the socket does.
+    let mut flushed = true;
     let mut reading = true;
-    while reading || !unsent.is_empty() || !answers.is_empty() {
+    while reading || !unsent.is_empty() || !flushed || !answers.is_empty() {
+        let is_busy = !unsent.is_empty() || !flushed;
         tokio::select! {
             biased;
-            written = writer.write(&unsent), if !unsent.is_empty() => match written {
-                Ok(length @ 1..) => drop(unsent.drain(..length)),
-                _ => return,
+            written = write_some(&mut writer, &unsent), if is_busy => match written {
+                Ok(Written::Bytes(length)) => {
+                    unsent.drain(..length);
+                    flushed = false;
+                }
+                Ok(Written::All) => flushed = true,
+                Err(_) => return,
             },
             // The stack's channel has no bound. A peer that takes something is waited for, however many calls share
             // its connection; one that takes nothing is not.
-            () = tokio::time::sleep(STALL), if !unsent.is_empty() => if answers.len() > waiting_max {
+            () = tokio::time::sleep(STALL), if is_busy => if answers.len() > waiting_max {
                 return;
             },
-            event = answers.recv(), if unsent.is_empty() => match event {
+            event = answers.recv(), if !is_busy => match event {
                 // To the stack we are the far end of a channel, so what it sends is incoming for us.
                 Some(TransportEvent::Incoming(message, ..)) => unsent = message.to_bytes(),
                 Some(_) => {}
                 None => return,
             },
-            answer = own.recv(), if reading && unsent.is_empty() => match answer {
+            answer = own.recv(), if reading && !is_busy => match answer {
                 Some(answer) => unsent = answer,
                 None => reading = false,
             },
         }
+    }
+    // A farewell, so that TLS peers can tell an end from an attack (RFC 8446 §6.1).
+    let _ = timeout(FLUSH_MAX, writer.shutdown()).await;
+}
+
+/// What a step of writing did.
+enum Written {
+    Bytes(usize),
+    /// Nothing is left, neither here nor in TLS.
+    All,
+}
+
+/// Writes a part of `unsent`; if there is none, sees off what TLS holds. Nothing is lost if it is not waited for.
+async fn write_some(writer: &mut (impl AsyncWrite + Unpin), unsent: &[u8]) -> io::Result<Written> {
+    if unsent.is_empty() {
+        return writer.flush().await.map(|()| Written::All);
+    }
+    match writer.write(unsent).await? {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        length => Ok(Written::Bytes(length)),
     }
 }
 
@@ -189,6 +308,7 @@ struct Entrance {
     connection: SipConnection,
     remote: SipAddr,
     from: SocketAddr,
+    transport: StackTransport,
 }
 
 impl Entrance {
@@ -201,9 +321,8 @@ impl Entrance {
             Screening::Drop => return Err(NoSip),
         }
         let parsed = SipMessage::try_from(message).ok();
-        let parsed = parsed.and_then(|parsed| {
-            SipConnection::update_msg_received(parsed, self.from, StackTransport::Tcp).ok()
-        });
+        let parsed = parsed
+            .and_then(|parsed| SipConnection::update_msg_received(parsed, self.from, self.transport).ok());
         let Some(parsed) = parsed else {
             return Ok(refusal(message, self.from, "400 Bad Request", user_agent));
         };
@@ -231,7 +350,7 @@ impl Entrance {
 struct NoSip;
 
 /// Nagle's algorithm against delayed acknowledgements would cost 40 ms an exchange.
-fn tune(stream: &TcpStream) -> io::Result<()> {
+pub(super) fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     socket.set_tcp_keepalive(
@@ -240,6 +359,10 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
 }
 
+const PING: &[u8] = b"\r\n\r\n";
+const PONG: &[u8] = b"\r\n";
+/// How long the answer to a ping may take (RFC 5626 §4.4.1).
+const PONG_MAX: Duration = Duration::from_secs(10);
 /// Bytes of one read.
 const READ_MAX: usize = 8 * 1024;
 /// Answers that the stack does not give, waiting to be written; then nothing more is read.
@@ -286,7 +409,7 @@ mod tests {
         let (near, mut far) = pair().await;
         let (answers, length) = queued(20_000).await;
         let (_reading, own) = mpsc::channel(1);
-        let writing = write_out(near.into_split().1, answers, own, 64);
+        let writing = write_out(near, answers, own, 64);
         let reading = async {
             let mut all = Vec::new();
             far.read_to_end(&mut all).await.expect("reads");
@@ -301,8 +424,28 @@ mod tests {
         let (near, _far) = pair().await;
         let (answers, _) = queued(20_000).await;
         let (_reading, own) = mpsc::channel(1);
-        let writing = write_out(near.into_split().1, answers, own, 64);
+        let writing = write_out(near, answers, own, 64);
         timeout(Duration::from_secs(10), writing).await.expect("ends");
+    }
+
+    #[test]
+    fn only_a_peer_that_answered_pings_is_dead_without_an_answer() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut pinger = Pinger::new(Some(Duration::from_secs(90)), start);
+        assert!(!pinger.handle_timeout(at(89)).expect("alive"));
+        assert!(pinger.handle_timeout(at(90)).expect("alive"));
+        assert_eq!(pinger.next_timeout(), Some(at(100)));
+        assert!(!pinger.handle_timeout(at(100)).expect("may not know pings"));
+        assert!(pinger.handle_timeout(at(180)).expect("alive"));
+        pinger.handle_input(true, at(181));
+        assert_eq!(pinger.next_timeout(), Some(at(271)));
+        assert!(pinger.handle_timeout(at(271)).expect("alive"));
+        assert!(pinger.handle_timeout(at(281)).is_err());
+        let mut never = Pinger::new(None, start);
+        assert_eq!(never.next_timeout(), None);
+        never.handle_input(true, at(1));
+        assert_eq!(never.next_timeout(), None);
     }
 
     #[tokio::test]

@@ -152,8 +152,8 @@ impl Peer {
             port: self.address().port(),
             outbound_proxy: None,
             transport: match self.socket {
-                Socket::Udp(_) => Transport::Udp,
-                Socket::Tcp { .. } => Transport::Tcp,
+                Socket::Udp(_) => Some(Transport::Udp),
+                Socket::Tcp { .. } => Some(Transport::Tcp),
             },
             register: false,
             visible_name: Some("Town Hall".into()),

@@ -1,0 +1,543 @@
+//! TLS below SIP (RFC 3261 §26.2, RFC 5246, RFC 8446), by rustls.
+//! Takes: settings, connected sockets, the name that was dialled. Gives: protected streams, or an error that says what to
+//! change. Leaves out: messages (`stream`), dialling and listening (`transport`).
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName,
+    RootCertStore, ServerConfig, SignatureScheme, SupportedProtocolVersion,
+};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+
+/// Settings of TLS.
+#[derive(Clone, Debug)]
+pub struct TlsOptions {
+    /// Whose servers are trusted.
+    pub roots: TlsRoots,
+    /// Our certificate chain and its key, PEM, for servers that ask for one.
+    pub client_identity: Option<TlsIdentity>,
+    /// Name to ask for (SNI) and to verify instead of the dialled one.
+    pub server_name: Option<String>,
+    /// Offer the application protocol `sip` (ALPN). Some services refuse it, none is known to need it.
+    pub alpn: bool,
+    /// Lowest version.
+    pub version_min: TlsVersion,
+    /// Highest version.
+    pub version_max: TlsVersion,
+    /// Listen for TLS with this certificate chain and key, PEM.
+    pub server_identity: Option<TlsIdentity>,
+    /// Port to listen at; 0: any free one. Nothing without [`Self::server_identity`].
+    pub port: u16,
+    /// Whom to ask for a certificate when they connect to us: PEM file of roots; `None`: nobody.
+    pub client_roots: Option<PathBuf>,
+    /// How long a handshake may take.
+    pub handshake_max: Duration,
+}
+
+impl Default for TlsOptions {
+    fn default() -> Self {
+        Self {
+            roots: TlsRoots::System,
+            client_identity: None,
+            server_name: None,
+            alpn: false,
+            version_min: TlsVersion::V1_2,
+            version_max: TlsVersion::V1_3,
+            server_identity: None,
+            port: 5061,
+            client_roots: None,
+            handshake_max: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Which issuers are trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TlsRoots {
+    /// Those of the operating system.
+    System,
+    /// Those of a PEM file, and no others.
+    File(PathBuf),
+    /// Whoever answers is taken for the server: no protection against an attacker in between.
+    Unverified,
+}
+
+/// A certificate chain and its private key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsIdentity {
+    /// PEM file, the own certificate first.
+    pub certificate: PathBuf,
+    /// PEM file, without pass phrase.
+    pub key: PathBuf,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    V1_2,
+    /// RFC 8446.
+    V1_3,
+}
+
+/// TLS cannot be set up as it is configured.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsSetupError {
+    /// A file cannot be read, or is not what it should be.
+    #[error("{path}: {problem}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what would be right.
+        problem: String,
+    },
+    /// The settings contradict each other, or the system has no roots.
+    #[error("{0}")]
+    Settings(String),
+}
+
+/// A handshake that failed. Holds no secret.
+#[derive(Debug)]
+pub(super) enum TlsTrouble {
+    /// The server's certificate is not to be trusted: no weaker transport is to be tried in its place.
+    Certificate(String),
+    /// Anything else.
+    Handshake(String),
+}
+
+impl fmt::Display for TlsTrouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Certificate(text) | Self::Handshake(text) => f.write_str(text),
+        }
+    }
+}
+
+/// Both ends of TLS, ready to use.
+pub(super) struct Tls {
+    connector: TlsConnector,
+    server_name: Option<String>,
+    acceptor: Option<TlsAcceptor>,
+    handshake_max: Duration,
+}
+
+impl Tls {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// [`TlsSetupError`] naming file or setting.
+    pub fn new(options: &TlsOptions) -> Result<Self, TlsSetupError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let versions = versions(options)?;
+        if let Some(name) = &options.server_name {
+            ServerName::try_from(name.clone()).map_err(|_| {
+                TlsSetupError::Settings(format!(
+                    "the server name {name:?} is no host name: expected host.example"
+                ))
+            })?;
+        }
+        let acceptor = match &options.server_identity {
+            Some(identity) => Some(acceptor(&provider, &versions, options, identity)?),
+            None => None,
+        };
+        Ok(Self {
+            connector: connector(&provider, &versions, options)?,
+            server_name: options.server_name.clone(),
+            acceptor,
+            handshake_max: options.handshake_max,
+        })
+    }
+
+    /// Whether peers can connect to us.
+    pub fn listens(&self) -> bool {
+        self.acceptor.is_some()
+    }
+
+    /// The name that a server dialled as `host` has to prove.
+    pub fn name_of(&self, host: &str) -> String {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        self.server_name.clone().unwrap_or_else(|| host.to_owned())
+    }
+
+    /// Protects a connection to the server `name`, as [`Self::name_of`] gave it. Addresses are verified, too, but not
+    /// sent as SNI (RFC 6066 §3).
+    ///
+    /// # Errors
+    /// [`TlsTrouble`] with what to change.
+    pub async fn connect(
+        &self,
+        stream: TcpStream,
+        name: &str,
+        address: SocketAddr,
+    ) -> Result<client::TlsStream<TcpStream>, TlsTrouble> {
+        let expected = match name.parse::<IpAddr>() {
+            Ok(address) => ServerName::IpAddress(address.into()),
+            Err(_) => ServerName::try_from(name.to_owned()).map_err(|_| {
+                TlsTrouble::Certificate(format!("{name} is no name that a certificate can prove"))
+            })?,
+        };
+        match timeout(self.handshake_max, self.connector.connect(expected, stream)).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(trouble(&error, name)),
+            Err(_) => Err(TlsTrouble::Handshake(format!(
+                "{address} did not finish the TLS handshake within {} s: is this its TLS port?",
+                self.handshake_max.as_secs_f32()
+            ))),
+        }
+    }
+
+    /// Protects a connection that a peer opened. `None`: we do not listen for TLS.
+    pub async fn accept(&self, stream: TcpStream) -> Option<io::Result<server::TlsStream<TcpStream>>> {
+        let acceptor = self.acceptor.as_ref()?;
+        let accepted = timeout(self.handshake_max, acceptor.accept(stream)).await;
+        Some(accepted.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())))
+    }
+}
+
+fn versions(options: &TlsOptions) -> Result<Vec<&'static SupportedProtocolVersion>, TlsSetupError> {
+    let all = [(TlsVersion::V1_3, &rustls::version::TLS13), (TlsVersion::V1_2, &rustls::version::TLS12)];
+    let range = options.version_min..=options.version_max;
+    let versions: Vec<_> = all.into_iter().filter(|(v, _)| range.contains(v)).map(|(_, v)| v).collect();
+    if versions.is_empty() {
+        let text = "the lowest TLS version is above the highest: no version is left";
+        return Err(TlsSetupError::Settings(text.to_owned()));
+    }
+    Ok(versions)
+}
+
+fn connector(
+    provider: &Arc<CryptoProvider>,
+    versions: &[&'static SupportedProtocolVersion],
+    options: &TlsOptions,
+) -> Result<TlsConnector, TlsSetupError> {
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(versions)
+        .map_err(|error| TlsSetupError::Settings(error.to_string()))?;
+    let verifier: Arc<dyn ServerCertVerifier> = match &options.roots {
+        TlsRoots::System => {
+            Arc::new(SystemRoots { provider: provider.clone(), verifier: std::sync::OnceLock::new() })
+        }
+        TlsRoots::File(path) => verifier(roots(path)?, provider)?,
+        TlsRoots::Unverified => Arc::new(Anybody(provider.clone())),
+    };
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+    let mut config = match &options.client_identity {
+        None => builder.with_no_client_auth(),
+        Some(identity) => {
+            let (chain, key) = identity.read()?;
+            builder.with_client_auth_cert(chain, key).map_err(|error| identity.mismatch(&error))?
+        }
+    };
+    if options.alpn {
+        config.alpn_protocols = ALPN_SIP.map(<[u8]>::to_vec).to_vec();
+    }
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+fn acceptor(
+    provider: &Arc<CryptoProvider>,
+    versions: &[&'static SupportedProtocolVersion],
+    options: &TlsOptions,
+    identity: &TlsIdentity,
+) -> Result<TlsAcceptor, TlsSetupError> {
+    let (chain, key) = identity.read()?;
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(versions)
+        .map_err(|error| TlsSetupError::Settings(error.to_string()))?;
+    let builder = match &options.client_roots {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots(path)?), provider.clone());
+            let verifier = verifier.build().map_err(|error| TlsSetupError::Settings(error.to_string()))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let mut config = builder.with_single_cert(chain, key).map_err(|error| identity.mismatch(&error))?;
+    if options.alpn {
+        config.alpn_protocols = ALPN_SIP.map(<[u8]>::to_vec).to_vec();
+    }
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+impl TlsIdentity {
+    fn read(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsSetupError> {
+        let chain = certificates(&self.certificate)?;
+        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| TlsSetupError::File {
+            path: self.key.clone(),
+            // The parser's own text could repeat a line of the file.
+            problem: match error {
+                rustls::pki_types::pem::Error::Io(error) => format!("cannot be read: {error}"),
+                _ => "holds no private key: expected PEM without a pass phrase".to_owned(),
+            },
+        })?;
+        Ok((chain, key))
+    }
+
+    fn mismatch(&self, error: &rustls::Error) -> TlsSetupError {
+        let problem = format!("the key does not go with {}: {error}", self.certificate.display());
+        TlsSetupError::File { path: self.key.clone(), problem }
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsSetupError> {
+    let file = |problem: String| TlsSetupError::File { path: path.to_owned(), problem };
+    let found = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| file(format!("cannot be read: {error}")))?;
+    if found.is_empty() {
+        return Err(file("holds no certificate: expected PEM".to_owned()));
+    }
+    Ok(found)
+}
+
+fn roots(path: &Path) -> Result<RootCertStore, TlsSetupError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|error| TlsSetupError::File {
+            path: path.to_owned(),
+            problem: format!("holds what is no certificate of an issuer: {error}"),
+        })?;
+    }
+    Ok(roots)
+}
+
+fn verifier(
+    roots: RootCertStore,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<WebPkiServerVerifier>, TlsSetupError> {
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        .build()
+        .map_err(|error| TlsSetupError::Settings(error.to_string()))
+}
+
+/// The operating system's roots, read when they are first needed: most set-ups never dial TLS, and a system without
+/// roots is an error only for those that do.
+#[derive(Debug)]
+struct SystemRoots {
+    provider: Arc<CryptoProvider>,
+    verifier: std::sync::OnceLock<Option<Arc<WebPkiServerVerifier>>>,
+}
+
+impl SystemRoots {
+    fn verifier(&self) -> Result<&Arc<WebPkiServerVerifier>, rustls::Error> {
+        let read = || {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            verifier(roots, &self.provider).ok()
+        };
+        self.verifier.get_or_init(read).as_ref().ok_or_else(|| {
+            rustls::Error::General(
+                "this system has no trusted roots: install ca-certificates, or name a file in sip.tls_roots"
+                    .to_owned(),
+            )
+        })
+    }
+}
+
+impl ServerCertVerifier for SystemRoots {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verifier = self.verifier()?;
+        verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+
+    fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
+        None
+    }
+}
+
+/// Takes any certificate; that the peer holds its key is verified all the same.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// What failed, and which setting changes it.
+fn trouble(error: &io::Error, name: &str) -> TlsTrouble {
+    use rustls::Error;
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    match inner {
+        Some(Error::InvalidCertificate(problem)) => {
+            TlsTrouble::Certificate(certificate_trouble(problem, name))
+        }
+        Some(Error::General(text)) => TlsTrouble::Certificate(text.clone()),
+        Some(Error::AlertReceived(alert)) => TlsTrouble::Handshake(match alert {
+            AlertDescription::CertificateRequired | AlertDescription::BadCertificate => format!(
+                "{name} wants a certificate of ours that it trusts ({alert:?}): set sip.tls_client_certificate and \
+                 sip.tls_client_key"
+            ),
+            AlertDescription::UnknownCA | AlertDescription::CertificateUnknown => {
+                format!(
+                    "{name} does not trust our certificate ({alert:?}): have it issued by an authority it knows"
+                )
+            }
+            AlertDescription::ProtocolVersion => {
+                format!(
+                    "{name} has no TLS version that we may use: change sip.tls_version_min or sip.tls_version_max"
+                )
+            }
+            AlertDescription::UnrecognisedName => {
+                format!("{name} does not know this name: set sip.tls_server_name to the one it has")
+            }
+            AlertDescription::NoApplicationProtocol => {
+                format!("{name} refuses the application protocol: set sip.tls_alpn = false")
+            }
+            alert => format!("{name} refused the TLS handshake: {alert:?}"),
+        }),
+        Some(Error::PeerIncompatible(problem)) => TlsTrouble::Handshake(format!(
+            "{name} and we have no TLS version or cipher in common ({problem:?}): see sip.tls_version_min and \
+             sip.tls_version_max"
+        )),
+        Some(Error::InvalidMessage(_)) => TlsTrouble::Handshake(format!(
+            "{name} does not speak TLS at this port: is it the port of TLS (5061)?"
+        )),
+        _ => TlsTrouble::Handshake(format!("{name} broke the TLS handshake off: {error}")),
+    }
+}
+
+fn certificate_trouble(problem: &CertificateError, name: &str) -> String {
+    use CertificateError as Problem;
+    match problem {
+        Problem::Expired | Problem::ExpiredContext { .. } => {
+            format!(
+                "the certificate of {name} has expired: its operator must renew it (is this machine's clock right?)"
+            )
+        }
+        Problem::NotValidYet | Problem::NotValidYetContext { .. } => {
+            format!("the certificate of {name} is not valid yet: is this machine's clock right?")
+        }
+        Problem::UnknownIssuer => format!(
+            "the certificate of {name} is from an unknown issuer: name the issuer's PEM file in sip.tls_roots"
+        ),
+        Problem::NotValidForName | Problem::NotValidForNameContext { .. } => format!(
+            "the certificate is not for {name}: dial the server by a name in its certificate, or set sip.tls_server_name"
+        ),
+        Problem::Revoked => format!("the certificate of {name} was revoked: its operator must replace it"),
+        Problem::Other(_) => format!(
+            "the certificate of {name} is not to be trusted: an issuer's certificate may serve as the server's own; \
+             sip.tls_roots must name its issuer"
+        ),
+        problem => format!("the certificate of {name} is not valid: {problem}"),
+    }
+}
+
+/// SIP as application protocol: IANA's name, and the one that peers use.
+const ALPN_SIP: [&[u8]; 2] = [b"sip/2", b"sip"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_cannot_be_are_named() {
+        let problem =
+            |options: TlsOptions| Tls::new(&options).err().map(|error| error.to_string()).unwrap_or_default();
+        assert_eq!(problem(TlsOptions::default()), "");
+        let swapped = TlsOptions {
+            version_min: TlsVersion::V1_3,
+            version_max: TlsVersion::V1_2,
+            ..TlsOptions::default()
+        };
+        assert!(problem(swapped).contains("no version is left"));
+        let missing =
+            TlsOptions { roots: TlsRoots::File("/nonexistent/ca.pem".into()), ..TlsOptions::default() };
+        assert!(problem(missing).contains("/nonexistent/ca.pem: cannot be read"));
+        let name = TlsOptions { server_name: Some("a b".into()), ..TlsOptions::default() };
+        assert!(problem(name).contains("\"a b\" is no host name"));
+    }
+
+    #[test]
+    fn the_name_to_prove_is_the_dialled_one_unless_set() {
+        let tls = Tls::new(&TlsOptions::default()).expect("sound");
+        assert_eq!([tls.name_of("pbx.example"), tls.name_of("[::1]")], ["pbx.example", "::1"]);
+        let options = TlsOptions { server_name: Some("edge.example".into()), ..TlsOptions::default() };
+        assert_eq!(Tls::new(&options).expect("sound").name_of("pbx.example"), "edge.example");
+        assert!(!tls.listens());
+    }
+}
