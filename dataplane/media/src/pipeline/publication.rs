@@ -10,6 +10,7 @@ use sipcast_contract::options::AacOptions;
 use sipcast_contract::{RtmpTarget, TargetId, Timestamp};
 use sipcast_pool::Segment;
 
+use super::published::Published;
 use super::targets::{TargetRefused, Targets};
 use crate::h264::PictureFormat;
 use crate::message::{Message, MessageKind};
@@ -26,6 +27,7 @@ pub(super) struct Publication {
     pub(super) access_units: u64,
     pub(super) idr_pictures: u64,
     pub(super) aac_frames: u64,
+    pub(super) published: Published,
     media_started: Announcement,
     picture_size: Announcement,
 }
@@ -82,6 +84,7 @@ impl Publication {
             access_units: 0,
             idr_pictures: 0,
             aac_frames: 0,
+            published: Published::default(),
             media_started: Announcement::Silent,
             picture_size: Announcement::Silent,
         }
@@ -119,6 +122,7 @@ impl Publication {
         if video.is_some() && size(&self.video) != size(&video) {
             self.picture_size = Announcement::Due;
         }
+        self.published.set_video(video.as_ref());
         self.video = video;
         self.update_tracks(now);
     }
@@ -126,6 +130,7 @@ impl Publication {
     /// Sets or ends the sound's configuration.
     pub(super) fn set_audio(&mut self, audio: Option<AudioTrack>, now: Timestamp) {
         if self.audio != audio {
+            self.published.set_audio(audio.as_ref());
             self.audio = audio;
             self.update_tracks(now);
         }
@@ -137,6 +142,7 @@ impl Publication {
         }
         self.access_units += 1;
         self.idr_pictures += u64::from(message.kind == MessageKind::IdrPicture);
+        self.published.push_picture(message);
         self.targets.push(message, &[]);
         self.note_started(true);
     }
@@ -145,6 +151,7 @@ impl Publication {
     pub(super) fn push_sound(&mut self, message: &Message<'_>, silence: &[Segment], is_real: bool) {
         if self.start == Start::Started {
             self.aac_frames += 1;
+            self.published.push_sound(message);
             self.targets.push(message, silence);
             self.note_started(is_real);
         }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use sipcast_contract::limits::TARGETS_PER_BROADCAST_MAX;
 use sipcast_contract::statistics::TargetStatistics;
@@ -97,6 +98,12 @@ impl Targets {
         self.entries.iter().any(|entry| entry.target.wants_keyframe())
     }
 
+    /// The shortest time between IDR pictures that a target which publishes, or will, demands.
+    pub(super) fn keyframe_interval_max(&self) -> Option<Duration> {
+        let live = self.entries.iter().filter(|entry| !matches!(entry.target.state(), TargetState::Ended(_)));
+        live.filter_map(|entry| entry.target.rules().keyframe_interval_max).min()
+    }
+
     /// Whether none is left that has not ended.
     pub(super) fn are_ended(&self) -> bool {
         self.entries.iter().all(|entry| matches!(entry.target.state(), TargetState::Ended(_)))
@@ -132,7 +139,7 @@ impl Targets {
         None
     }
 
-    pub(super) fn statistics(&self) -> Vec<(TargetId, TargetStatistics)> {
-        self.entries.iter().map(|entry| (entry.id, entry.target.statistics())).collect()
+    pub(super) fn statistics(&self, now: Timestamp) -> Vec<(TargetId, TargetStatistics)> {
+        self.entries.iter().map(|entry| (entry.id, entry.target.statistics(now))).collect()
     }
 }

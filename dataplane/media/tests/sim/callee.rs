@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use sipcast_contract::Timestamp;
+use sipcast_contract::{SrtpSession, Timestamp};
 use sipcast_media::pipeline::Port;
 use sipcast_media::rtp::rtcp::{self, RtcpPacket};
+use sipcast_media::srtp::{SrtpReceiver, SrtpSender, TRAILER_LEN_MAX};
 
 use super::{AUDIO, Random, VIDEO, address};
 
@@ -47,6 +48,12 @@ pub struct Callee {
     pub idr_interval: u64,
     /// Length of slices in bytes, random below.
     pub slice_len_max: u64,
+    /// Contexts of the audio and the video description; empty: plain RTP.
+    srtp: Vec<(SrtpSender, SrtpReceiver)>,
+    /// Whether it answers Generic NACKs.
+    pub retransmits: bool,
+    /// Video RTP as it was sent, the latest last.
+    history: Vec<(u16, Vec<u8>)>,
 }
 
 impl Callee {
@@ -76,7 +83,66 @@ impl Callee {
             pictures: Vec::new(),
             idr_interval: u64::MAX,
             slice_len_max: 5000,
+            srtp: Vec::new(),
+            retransmits: false,
+            history: Vec::new(),
         }
+    }
+
+    /// Protects with what sipcast receives with, and the reverse; both descriptions alike.
+    pub fn begin_srtp(&mut self, session: &SrtpSession) {
+        let context = || {
+            let sender = SrtpSender::new(session.suite, &session.receive);
+            (sender, SrtpReceiver::new(session.suite, &session.send))
+        };
+        self.srtp = vec![context(), context()];
+    }
+
+    /// Changes the keys of both directions, indices going on.
+    pub fn change_keys(&mut self, session: &SrtpSession, now: Timestamp) {
+        for (sender, receiver) in &mut self.srtp {
+            sender.set_keys(session.suite, &session.receive);
+            receiver.set_keys(session.suite, &session.send, now);
+        }
+    }
+
+    /// What goes on the wire for a datagram of ours.
+    pub fn protect(&mut self, port: Port, mut bytes: Vec<u8>) -> Vec<u8> {
+        if let Some((sender, _)) = self.srtp.get_mut(description(port)) {
+            let len = bytes.len();
+            bytes.resize(len + TRAILER_LEN_MAX, 0);
+            let protected = match is_rtcp(&bytes) {
+                true => sender.protect_rtcp(&mut bytes, len),
+                false => sender.protect_rtp(&mut bytes, len),
+            };
+            bytes.truncate(protected.expect("protected"));
+        }
+        if port == Port::VideoRtp {
+            self.history.push((u16::from_be_bytes([bytes[2], bytes[3]]), bytes.clone()));
+        }
+        bytes
+    }
+
+    /// What sipcast sent, in plain; it must be authentic.
+    pub fn unprotect(&mut self, port: Port, mut bytes: Vec<u8>, now: Timestamp) -> Vec<u8> {
+        if let Some((_, receiver)) = self.srtp.get_mut(description(port)) {
+            let len = match is_rtcp(&bytes) {
+                true => receiver.unprotect_rtcp(&mut bytes, now),
+                false => receiver.unprotect_rtp(&mut bytes, now),
+            };
+            bytes.truncate(len.expect("authentic"));
+        }
+        bytes
+    }
+
+    /// The packets that a datagram from sipcast asks for again.
+    pub fn asked_again(&self, bytes: &[u8]) -> Vec<Vec<u8>> {
+        let mut out = Vec::new();
+        for sequence_number in nacked(bytes).into_iter().filter(|_| self.retransmits) {
+            let sent = self.history.iter().rev().find(|(number, _)| *number == sequence_number);
+            out.extend(sent.map(|(_, bytes)| bytes.clone()));
+        }
+        out
     }
 
     pub fn keyframe_asked(&mut self) {
@@ -213,6 +279,31 @@ fn report(ssrc: u32, now: Timestamp, rtp: u32) -> Vec<u8> {
     bytes.extend(rtp.to_be_bytes());
     bytes.extend([0; 8]);
     bytes
+}
+
+fn description(port: Port) -> usize {
+    usize::from(matches!(port, Port::VideoRtp | Port::VideoRtcp))
+}
+
+fn is_rtcp(bytes: &[u8]) -> bool {
+    (192..=223).contains(&bytes[1])
+}
+
+/// Sequence numbers of Generic NACKs.
+pub fn nacked(bytes: &[u8]) -> Vec<u16> {
+    if !is_rtcp(bytes) {
+        return Vec::new();
+    }
+    let mut out = Vec::new();
+    for packet in rtcp::parse(bytes).flatten() {
+        let RtcpPacket::Feedback(feedback) = packet else { continue };
+        for entry in feedback.nack_entries() {
+            out.push(entry.first);
+            let following = (0..16).filter(|bit| entry.following & 1 << bit != 0);
+            out.extend(following.map(|bit| entry.first.wrapping_add(bit + 1)));
+        }
+    }
+    out
 }
 
 pub fn asks_for_keyframe(bytes: &[u8]) -> bool {

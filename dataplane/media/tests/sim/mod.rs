@@ -17,7 +17,7 @@ use sipcast_contract::media::{
 };
 use sipcast_contract::{
     Direction, MediaOptions, MediaWanted, NegotiatedMedia, RtmpTarget, RtmpUrl, Secret, TargetId,
-    TargetState, Timestamp,
+    TargetRules, TargetState, Timestamp,
 };
 use sipcast_media::pipeline::{Event, Pipeline, Port, Workspace};
 use sipcast_media::rtmp::TargetAction;
@@ -145,9 +145,15 @@ impl World {
     }
 
     pub fn add_target(&mut self, id: u64) -> TargetId {
+        self.add_target_with(id, TargetRules::default())
+    }
+
+    /// A target whose service demands something.
+    pub fn add_target_with(&mut self, id: u64, rules: TargetRules) -> TargetId {
         let id = TargetId(id);
         let url = RtmpUrl::parse("rtmp://127.0.0.1/live").expect("valid");
         let spec = RtmpTarget::new(url, Secret::new("key".to_owned()), vec![address("127.0.0.1:1935")]);
+        let spec = RtmpTarget { rules, ..spec };
         self.pipeline.add_target(id, spec, self.now).expect("taken");
         self.sinks.insert(id, Sink::new(self.seed ^ id.0));
         id
@@ -217,6 +223,7 @@ impl World {
 
     fn tick(&mut self) {
         for (port, from, bytes) in self.callee.poll(self.now) {
+            let bytes = self.callee.protect(port, bytes);
             self.link.send(self.now, port, from, bytes);
         }
         while let Some((port, from, bytes)) = self.link.poll(self.now) {
@@ -225,6 +232,7 @@ impl World {
         if self.pipeline.next_timeout().is_some_and(|at| at <= self.now) {
             self.pipeline.handle_timeout(self.now, &mut self.workspace);
         }
+        self.sinks.values_mut().for_each(Sink::pass_millisecond);
         self.drain();
         let next = self.pipeline.next_timeout();
         assert!(
@@ -243,6 +251,11 @@ impl World {
         }
         while let Some(transmit) = self.pipeline.poll_transmit(&mut self.workspace) {
             let bytes = transmit.payload.iter().copied().collect::<Vec<u8>>();
+            let bytes = self.callee.unprotect(transmit.port, bytes, self.now);
+            for again in self.callee.asked_again(&bytes) {
+                let from = self.callee.video_from;
+                self.link.send(self.now, Port::VideoRtp, from, again);
+            }
             if callee::asks_for_keyframe(&bytes) {
                 self.callee.keyframe_asked();
             }
@@ -287,6 +300,7 @@ impl World {
                     sink.take(segment);
                 }
                 chunks.clear();
+                sink.owe(bytes);
                 let answer = sink.answer();
                 if bytes > 0 {
                     target.handle_sent(bytes, self.now);

@@ -12,6 +12,12 @@ pub struct Sink {
     pub is_down: bool,
     /// Takes no bytes.
     pub is_stalled: bool,
+    /// Takes so many bytes in a millisecond; `None`: any.
+    pub bytes_per_ms: Option<usize>,
+    /// Bytes still on the way.
+    debt: usize,
+    /// Refuses so many publishers: the name is taken.
+    pub names_taken: u32,
     pub pictures: Vec<Picture>,
     /// Timestamp and body of each audio message, sequence headers left out.
     pub sounds: Vec<(u32, Bytes)>,
@@ -38,6 +44,9 @@ impl Sink {
             session: None,
             is_down: false,
             is_stalled: false,
+            bytes_per_ms: None,
+            debt: 0,
+            names_taken: 0,
             pictures: Vec::new(),
             sounds: Vec::new(),
             avc_configs: Vec::new(),
@@ -51,6 +60,7 @@ impl Sink {
 
     pub fn connect(&mut self) {
         self.connections += 1;
+        self.debt = 0;
         self.session = Some(ServerSession::new(self.seed));
     }
 
@@ -59,7 +69,17 @@ impl Sink {
     }
 
     pub fn takes_bytes(&self) -> bool {
-        self.session.is_some() && !self.is_stalled
+        self.session.is_some() && !self.is_stalled && self.debt == 0
+    }
+
+    pub fn owe(&mut self, bytes: usize) {
+        if self.bytes_per_ms.is_some() {
+            self.debt += bytes;
+        }
+    }
+
+    pub fn pass_millisecond(&mut self) {
+        self.debt = self.debt.saturating_sub(self.bytes_per_ms.unwrap_or(usize::MAX));
     }
 
     pub fn take(&mut self, bytes: &[u8]) {
@@ -69,7 +89,12 @@ impl Sink {
             match event {
                 ServerEvent::PublishRequested { stream } => {
                     assert_eq!(stream.reveal(), "key");
-                    session.accept();
+                    if self.names_taken > 0 {
+                        self.names_taken -= 1;
+                        session.reject("NetStream.Publish.BadName", "taken");
+                    } else {
+                        session.accept();
+                    }
                 }
                 ServerEvent::Metadata(metadata) => self.metadata.push(metadata),
                 ServerEvent::Media { kind: MediaKind::Video, timestamp_ms, body } => match body[1] {
