@@ -1,14 +1,16 @@
-//! HTTP: the REST API under `/rest-api`, the statistics, the page. One file per resource, each translates and then
+//! HTTP: the compatible API under `/rest-api`, `/v1`, the statistics, the page. One file per resource, each translates and then
 //! calls a use-case.
 //! Takes: requests. Gives: answers; every refusal has a JSON body (`error`).
 
 mod call;
 mod error;
+mod ladder;
 mod page;
 mod push;
 mod statistics;
 #[cfg(test)]
 mod tests;
+mod v1;
 mod value;
 
 use axum::Router;
@@ -22,6 +24,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 
+use crate::CorsOptions;
 use crate::broadcast::Broadcasts;
 use crate::order::{self, TargetRequest};
 use error::Problem;
@@ -54,7 +57,9 @@ pub(crate) fn router(broadcasts: Broadcasts) -> Router {
     Router::new()
         .nest("/rest-api", api)
         .route("/statistics", get(statistics::json))
+        .route("/calls/{call_id}/ladder", get(ladder::json))
         .merge(page::routes())
+        .merge(v1::routes(&broadcasts))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .with_state(broadcasts)
@@ -76,6 +81,23 @@ async fn wrong_method() -> Problem {
 /// original's default, every page may order, as it may there.
 async fn cross_origin(State(broadcasts): State<Broadcasts>, request: Request, next: Next) -> Response {
     let cors = &broadcasts.shared.options.cors;
+    let (headers, methods) = (&cors.allow_headers, &cors.allow_methods);
+    across_origins(cors, headers, methods, request, next).await
+}
+
+/// The same for `/v1`, which has more methods and headers.
+async fn cross_origin_v1(State(broadcasts): State<Broadcasts>, request: Request, next: Next) -> Response {
+    let cors = &broadcasts.shared.options.cors;
+    across_origins(cors, &V1_HEADERS, &V1_METHODS, request, next).await
+}
+
+async fn across_origins(
+    cors: &CorsOptions,
+    allow_headers: &HeaderValue,
+    allow_methods: &HeaderValue,
+    request: Request,
+    next: Next,
+) -> Response {
     let mut response = if request.method() == Method::OPTIONS {
         StatusCode::OK.into_response()
     } else if request.method() != Method::GET && !may_order(request.headers(), &cors.allow_origin) {
@@ -85,8 +107,8 @@ async fn cross_origin(State(broadcasts): State<Broadcasts>, request: Request, ne
     };
     let headers: &mut HeaderMap = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, cors.allow_origin.clone());
-    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, cors.allow_headers.clone());
-    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, cors.allow_methods.clone());
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allow_headers.clone());
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, allow_methods.clone());
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
@@ -111,6 +133,11 @@ fn target_request(fields: &Fields, rtmp_url: String) -> Result<TargetRequest, Pr
         ..TargetRequest::default()
     })
 }
+
+/// What pages of other origins may send to `/v1`.
+const V1_HEADERS: HeaderValue =
+    HeaderValue::from_static("authorization,content-type,idempotency-key,last-event-id,x-api-key");
+const V1_METHODS: HeaderValue = HeaderValue::from_static("GET,POST,PATCH,DELETE");
 
 /// Bytes of a request body at most.
 const BODY_MAX: usize = 64 * 1024;
