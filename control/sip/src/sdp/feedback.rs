@@ -4,9 +4,6 @@
 
 use sipcast_contract::media::VideoFeedback;
 
-/// What we offer for every payload type.
-pub(crate) const OFFERED: [&str; 2] = ["* nack pli", "* ccm fir"];
-
 /// Adds what one `a=rtcp-fb` value allows, if it is for `*` or for one of `payload_types`.
 pub(crate) fn add(feedback: &mut VideoFeedback, value: &str, payload_types: &[u8]) {
     let mut words = value.split_ascii_whitespace();
@@ -18,20 +15,31 @@ pub(crate) fn add(feedback: &mut VideoFeedback, value: &str, payload_types: &[u8
     if !applies {
         return;
     }
-    let (kind, parameter) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
-    if kind.eq_ignore_ascii_case("nack") && parameter.eq_ignore_ascii_case("pli") {
-        feedback.pli = true;
-    }
-    if kind.eq_ignore_ascii_case("ccm") && parameter.eq_ignore_ascii_case("fir") {
-        feedback.fir = true;
+    let kind = words.next().unwrap_or("");
+    if kind.eq_ignore_ascii_case("nack") {
+        match words.next() {
+            None => feedback.nack = true,
+            Some(parameter) => feedback.pli |= parameter.eq_ignore_ascii_case("pli"),
+        }
+    } else if kind.eq_ignore_ascii_case("ccm") {
+        // RFC 5104 §7.1 has one command a line; Polycom writes `ccm fir tmmbr`.
+        for command in words {
+            feedback.fir |= command.eq_ignore_ascii_case("fir");
+            feedback.tmmbr |= command.eq_ignore_ascii_case("tmmbr");
+        }
     }
 }
 
-/// The values that answer what the peer offered.
-pub(crate) fn answered(feedback: VideoFeedback) -> impl Iterator<Item = &'static str> {
-    [(feedback.pli, OFFERED[0]), (feedback.fir, OFFERED[1])]
-        .into_iter()
-        .filter_map(|(taken, value)| taken.then_some(value))
+/// The values that write `feedback`.
+pub(crate) fn values(feedback: VideoFeedback) -> impl Iterator<Item = &'static str> {
+    [
+        (feedback.nack, "* nack"),
+        (feedback.pli, "* nack pli"),
+        (feedback.fir, "* ccm fir"),
+        (feedback.tmmbr, "* ccm tmmbr"),
+    ]
+    .into_iter()
+    .filter_map(|(taken, value)| taken.then_some(value))
 }
 
 #[cfg(test)]
@@ -40,18 +48,31 @@ mod tests {
 
     #[test]
     fn applies_by_payload_type() {
-        for (value, pli, fir) in [
-            ("* nack pli", true, false),
-            ("97 nack pli", true, false),
-            ("98 nack pli", false, false),
-            ("* CCM  FIR", false, true),
-            ("* ccm tmmbr", false, false),
-            ("* nack", false, false),
-            ("", false, false),
+        let none = VideoFeedback::default();
+        for (value, expected) in [
+            ("* nack pli", VideoFeedback { pli: true, ..none }),
+            ("97 nack pli", VideoFeedback { pli: true, ..none }),
+            ("98 nack pli", none),
+            ("* CCM  FIR", VideoFeedback { fir: true, ..none }),
+            ("* ccm fir tmmbr smaxpr=120", VideoFeedback { fir: true, tmmbr: true, ..none }),
+            ("96 ccm tmmbr", VideoFeedback { tmmbr: true, ..none }),
+            ("* nack", VideoFeedback { nack: true, ..none }),
+            ("* nack rpsi", none),
+            ("* trr-int 100", none),
+            ("", none),
         ] {
-            let mut feedback = VideoFeedback::default();
+            let mut feedback = none;
             add(&mut feedback, value, &[96, 97]);
-            assert_eq!((feedback.pli, feedback.fir), (pli, fir), "{value}");
+            assert_eq!(feedback, expected, "{value}");
         }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let all = VideoFeedback { pli: true, fir: true, nack: true, tmmbr: true };
+        let mut feedback = VideoFeedback::default();
+        values(all).for_each(|value| add(&mut feedback, value, &[]));
+        assert_eq!(feedback, all);
+        assert_eq!(values(VideoFeedback::default()).count(), 0);
     }
 }

@@ -41,11 +41,18 @@ impl H264Parameters {
     }
 }
 
-/// `name=value` pairs at semicolons; spaces and empty parts are forgiven, values may hold `=` (base64 padding).
+/// `name=value` pairs at semicolons, and at spaces, which some devices put instead; spaces around `=` and empty
+/// parts are forgiven, values may hold `=` (base64 padding).
 fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    text.split(';').filter_map(|part| {
-        let (name, value) = part.split_once('=')?;
-        Some((name.trim(), value.trim().trim_matches('"')))
+    text.split(';').flat_map(|part| {
+        let mut rest = part;
+        std::iter::from_fn(move || {
+            let (name, after) = rest.split_once('=')?;
+            let after = after.trim_start();
+            let end = after.find(|c: char| c.is_ascii_whitespace()).unwrap_or(after.len());
+            rest = &after[end..];
+            Some((name.trim(), after[..end].trim_matches('"')))
+        })
     })
 }
 
@@ -73,7 +80,7 @@ fn parameter_sets(text: &str) -> Vec<Bytes> {
 }
 
 /// base64 (RFC 4648 §4, §5) as peers write it: either alphabet, padding or none. `None` for anything else.
-fn decode_base64(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn decode_base64(text: &str) -> Option<Vec<u8>> {
     let text = text.trim_end_matches('=');
     if text.len() / 4 * 3 > PARAMETER_SET_BYTES_MAX {
         return None;
@@ -127,6 +134,8 @@ mod tests {
             ("sprop-parameter-sets=####,aM48gA", None, 1),
             ("sprop-parameter-sets=,,A,AAAA", None, 0),
             ("sprop-parameter-sets=\"aM48gA==\"", None, 1),
+            ("PACKETIZATION-MODE=1 sprop-parameter-sets=aM48gA==  max-fs=1", Some(1), 1),
+            ("profile-level-id", None, 0),
             ("packetization-mode=0", Some(0), 0),
             ("", None, 0),
         ] {

@@ -6,11 +6,15 @@
 use std::net::{IpAddr, SocketAddr};
 
 use sdp_types::{Attribute, Connection, Media, Session};
-use sipcast_contract::Direction;
 use sipcast_contract::media::{AudioCodec, MediaTransport, VideoFeedback};
+use sipcast_contract::{Direction, SrtpSession};
 
+use super::crypto::{CryptoFault, CryptoLine, usable, without_keys};
 use super::fmtp::H264Parameters;
-use super::{DESCRIPTION_BYTES_MAX, DESCRIPTION_LINES_MAX, MEDIA_DESCRIPTIONS_MAX, SdpError, feedback};
+use super::rtp_profile::RtpProfile;
+use super::{
+    DESCRIPTION_BYTES_MAX, DESCRIPTION_LINES_MAX, MEDIA_DESCRIPTIONS_MAX, SdpError, audio_format, feedback,
+};
 
 /// Formats of one media description that are read; further ones are ignored.
 const FORMATS_MAX: usize = 64;
@@ -22,8 +26,19 @@ pub enum Kind {
     Audio,
     /// Video over RTP.
     Video,
-    /// Anything else: BFCP, data channels, SRTP, a second video.
+    /// Anything else: BFCP, data channels, far-end camera control, a second video.
     Other,
+}
+
+impl Kind {
+    /// Its word in an `m=` line of ours.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Audio => "audio",
+            Self::Video => "video",
+            Self::Other => "application",
+        }
+    }
 }
 
 /// One payload type's meaning.
@@ -47,13 +62,14 @@ pub(crate) enum Encoding {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct AgreedFormats {
     pub(crate) audio: Vec<(u8, AudioCodec)>,
-    pub(crate) telephone_event: Option<(u8, u32)>,
+    /// Payload type, clock rate in Hz; one for each clock rate at most.
+    pub(crate) telephone_events: Vec<(u8, u32)>,
     pub(crate) comfort_noise: Option<u8>,
     /// Payload type, packetization mode, profile-level-id.
     pub(crate) h264: Vec<(u8, u8, [u8; 3])>,
 }
 
-/// The peer's description.
+/// The peer's description. `text` is for people: without its keys.
 #[derive(Clone, Debug)]
 pub(crate) struct RemoteDescription {
     pub(crate) text: String,
@@ -69,8 +85,14 @@ pub(crate) struct RemoteMedia {
     pub(crate) formats_text: String,
     /// Refused or not usable: port 0.
     pub(crate) is_refused: bool,
-    /// Plain RTP, with or without feedback: what we speak.
-    pub(crate) is_plain_rtp: bool,
+    /// `None`: no RTP over UDP, so nothing of ours.
+    pub(crate) profile: Option<RtpProfile>,
+    /// Usable `a=crypto` lines in order, maybe none; or why those that are there cannot be used.
+    pub(crate) crypto: Result<Vec<CryptoLine>, CryptoFault>,
+    /// `a=content:slides` and the like (RFC 4796): not the main picture.
+    pub(crate) is_presentation: bool,
+    /// Milliseconds of sound it wants in one packet.
+    pub(crate) packet_time_ms: u16,
     pub(crate) remote_rtp: Option<SocketAddr>,
     pub(crate) remote_rtcp: Option<SocketAddr>,
     pub(crate) rtcp_mux: bool,
@@ -95,7 +117,7 @@ impl RemoteDescription {
             return Err(SdpError::TooLong { limit: MEDIA_DESCRIPTIONS_MAX, unit: "media descriptions" });
         }
         let media = session.medias.iter().map(|media| RemoteMedia::read(media, &session)).collect();
-        Ok(Self { text, media })
+        Ok(Self { text: without_keys(&text), media })
     }
 
     /// The media descriptions in short, for people.
@@ -177,8 +199,6 @@ fn repaired_media_line(value: &str) -> String {
 
 impl RemoteMedia {
     fn read(media: &Media, session: &Session) -> Self {
-        let is_plain_rtp =
-            ["RTP/AVP", "RTP/AVPF"].iter().any(|proto| media.proto.eq_ignore_ascii_case(proto));
         let kind = match media.media.as_str() {
             name if name.eq_ignore_ascii_case("audio") => Kind::Audio,
             name if name.eq_ignore_ascii_case("video") => Kind::Video,
@@ -203,10 +223,8 @@ impl RemoteMedia {
         let formats = formats(media);
         let payload_types: Vec<u8> = formats.iter().map(|(payload_type, _)| *payload_type).collect();
         let mut taken = VideoFeedback::default();
-        for attribute in
-            attributes.iter().filter(|attribute| attribute.attribute.eq_ignore_ascii_case("rtcp-fb"))
-        {
-            feedback::add(&mut taken, attribute.value.as_deref().unwrap_or(""), &payload_types);
+        for value in values(attributes, "rtcp-fb") {
+            feedback::add(&mut taken, value, &payload_types);
         }
         Self {
             kind,
@@ -214,7 +232,13 @@ impl RemoteMedia {
             proto: media.proto.clone(),
             formats_text: media.fmt.clone(),
             is_refused: media.port == 0,
-            is_plain_rtp,
+            profile: RtpProfile::parse(&media.proto),
+            crypto: usable(values(attributes, "crypto")),
+            is_presentation: is_presentation(attributes),
+            packet_time_ms: audio_format::packet_time_ms(
+                attribute(attributes, "ptime"),
+                attribute(attributes, "maxptime"),
+            ),
             remote_rtp,
             remote_rtcp,
             rtcp_mux,
@@ -230,10 +254,20 @@ impl RemoteMedia {
         self.direction.receives() && !self.is_address_zero
     }
 
-    /// Addresses and our direction for the dataplane.
-    pub(crate) const fn transport(&self, direction: Direction, rtcp_mux: bool) -> MediaTransport {
+    /// Whether it is no pause.
+    pub(crate) fn is_on(&self) -> bool {
+        self.direction != Direction::Inactive && !self.is_address_zero
+    }
+
+    /// Addresses, our direction and keys for the dataplane.
+    pub(crate) fn transport(
+        &self,
+        direction: Direction,
+        rtcp_mux: bool,
+        srtp: Option<Box<SrtpSession>>,
+    ) -> MediaTransport {
         let (remote_rtp, remote_rtcp) = (self.remote_rtp, self.remote_rtcp);
-        MediaTransport { remote_rtp, remote_rtcp, rtcp_mux, direction, srtp: None }
+        MediaTransport { remote_rtp, remote_rtcp, rtcp_mux, direction, srtp }
     }
 }
 
@@ -259,11 +293,25 @@ fn has_attribute(attributes: &[Attribute], name: &str) -> bool {
     attributes.iter().any(|attribute| attribute.attribute.eq_ignore_ascii_case(name))
 }
 
-fn attribute<'a>(attributes: &'a [Attribute], name: &str) -> Option<&'a str> {
+/// The values of all attributes `name`, in order.
+fn values<'a>(attributes: &'a [Attribute], name: &'a str) -> impl Iterator<Item = &'a str> {
     attributes
         .iter()
-        .find(|attribute| attribute.attribute.eq_ignore_ascii_case(name))
-        .and_then(|attribute| attribute.value.as_deref())
+        .filter(move |attribute| attribute.attribute.eq_ignore_ascii_case(name))
+        .filter_map(|attribute| attribute.value.as_deref())
+}
+
+fn attribute<'a>(attributes: &'a [Attribute], name: &'a str) -> Option<&'a str> {
+    values(attributes, name).next()
+}
+
+/// RFC 4796 §5: `main` and `speaker` are the picture that one joins for; slides and sign language are not.
+fn is_presentation(attributes: &[Attribute]) -> bool {
+    attribute(attributes, "content").is_some_and(|contents| {
+        !contents
+            .split(',')
+            .any(|content| matches!(content.trim().to_ascii_lowercase().as_str(), "main" | "speaker"))
+    })
 }
 
 fn direction(attributes: &[Attribute]) -> Option<Direction> {
@@ -312,11 +360,10 @@ fn for_payload_type<'a>(attributes: &'a [Attribute], name: &str, payload_type: u
 fn encoding(payload_type: u8, attributes: &[Attribute]) -> Encoding {
     let Some(rtpmap) = for_payload_type(attributes, "rtpmap", payload_type) else {
         // RFC 3551 §6: static payload types need no rtpmap.
-        return match payload_type {
-            0 => Encoding::Audio(AudioCodec::Pcmu),
-            8 => Encoding::Audio(AudioCodec::Pcma),
-            13 => Encoding::ComfortNoise,
-            96.. => Encoding::Unnamed,
+        return match (audio_format::static_codec(payload_type), payload_type) {
+            (Some(codec), _) => Encoding::Audio(codec),
+            (None, audio_format::COMFORT_NOISE) => Encoding::ComfortNoise,
+            (None, 96..) => Encoding::Unnamed,
             _ => Encoding::Unknown,
         };
     };
@@ -324,12 +371,14 @@ fn encoding(payload_type: u8, attributes: &[Attribute]) -> Encoding {
     let name = parts.next().unwrap_or("").to_ascii_uppercase();
     let clock_rate_hz: u32 = parts.next().and_then(|rate| rate.parse().ok()).unwrap_or(0);
     let channels = parts.next().and_then(|channels| channels.parse().ok()).unwrap_or(1_u32);
-    match (name.as_str(), clock_rate_hz, channels) {
-        ("PCMU", 8_000, 1) => Encoding::Audio(AudioCodec::Pcmu),
-        ("PCMA", 8_000, 1) => Encoding::Audio(AudioCodec::Pcma),
-        ("CN", 8_000, _) => Encoding::ComfortNoise,
-        ("TELEPHONE-EVENT", 1.., _) => Encoding::TelephoneEvent { clock_rate_hz },
-        ("H264", 90_000, _) => {
+    if let Some(codec) = audio_format::codec(&name, clock_rate_hz, channels) {
+        return Encoding::Audio(codec);
+    }
+    match (name.as_str(), clock_rate_hz) {
+        ("CN", 8_000) => Encoding::ComfortNoise,
+        ("TELEPHONE-EVENT", 1..) => Encoding::TelephoneEvent { clock_rate_hz },
+        // Some write the rate wrong or not at all; H.264 has no other (RFC 6184 §8.1).
+        ("H264", _) => {
             let text = for_payload_type(attributes, "fmtp", payload_type).unwrap_or("");
             let parameters = H264Parameters::parse(text);
             Encoding::H264 { packetization_mode: parameters.packetization_mode, parameters }

@@ -1,76 +1,167 @@
 //! Our offer (RFC 3264 §5), and the media descriptions that offer and answer both write.
-//! Takes: ports, options, what was agreed before. Gives: a description to send.
-//! Leaves out: versions (`sdp`) and what the peer says (`answer`).
+//! Takes: ports, options, the offer's shape, what was agreed before. Gives: a description to send.
+//! Leaves out: versions (`sdp`), which shape is tried when (`offer_ladder`) and what the peer says (`answer`).
 
 use sdp_types::{Attribute, Bandwidth, BandwidthType, Media, Session};
 use sipcast_contract::Direction;
 use sipcast_contract::media::{AudioCodec, VideoFeedback};
 
+use super::crypto::{self, CryptoLine, Keys};
 use super::media::{AgreedFormats, Kind, direction_name};
-use super::{Negotiation, OfferOptions, SdpError, Slot, feedback};
+use super::options::OfferOptions;
+use super::rtp_profile::{Protection, RtpProfile};
+use super::{Negotiation, SdpError, Slot, audio_format, feedback};
+use crate::offer_ladder::{KeyOffer, OfferShape};
 
-/// RTP/AVP with feedback attributes instead of RTP/AVPF: older devices refuse AVPF outright, newer ones honour
-/// the attributes under AVP.
-pub(crate) const PROTO: &str = "RTP/AVP";
-/// Milliseconds of audio in one packet.
-pub(crate) const PTIME_MS: u32 = 20;
-
-/// Constrained Baseline, level 3.1: what every H.264 endpoint has. `max-fs` and `max-mbps` allow more than the
-/// level does. High, level 3.1, for those that send nothing else; it is passed on undecoded.
-const CONSTRAINED_BASELINE: [u8; 3] = [0x42, 0xe0, 0x1f];
+/// Level 3.1 of each profile: what every H.264 endpoint has. `max-fs` and `max-mbps` allow more than the level does.
+pub(crate) const CONSTRAINED_BASELINE: [u8; 3] = [0x42, 0xe0, 0x1f];
+const MAIN: [u8; 3] = [0x4d, 0x00, 0x1f];
 const HIGH: [u8; 3] = [0x64, 0x00, 0x1f];
 
 /// What we offer when nothing was agreed before.
-pub(crate) fn default_formats(kind: Kind) -> AgreedFormats {
+fn default_formats(kind: Kind, options: &OfferOptions, shape: OfferShape) -> AgreedFormats {
     match kind {
-        Kind::Audio => AgreedFormats {
-            audio: vec![(0, AudioCodec::Pcmu), (8, AudioCodec::Pcma)],
-            telephone_event: Some((101, 8_000)),
-            ..AgreedFormats::default()
-        },
-        Kind::Video => AgreedFormats {
-            h264: vec![(96, 1, CONSTRAINED_BASELINE), (97, 0, CONSTRAINED_BASELINE), (98, 1, HIGH)],
-            ..AgreedFormats::default()
-        },
+        Kind::Audio => audio_formats(options, shape),
+        Kind::Video => video_formats(options, shape),
         Kind::Other => AgreedFormats::default(),
     }
 }
 
+fn audio_formats(options: &OfferOptions, shape: OfferShape) -> AgreedFormats {
+    let is_basic = |codec: &AudioCodec| matches!(codec, AudioCodec::Pcmu | AudioCodec::Pcma);
+    let mut codecs: Vec<AudioCodec> = options.audio_codecs.iter().collect();
+    // Without G.711 among the codecs wanted there is nothing to reduce to.
+    if !shape.all_formats && codecs.iter().any(is_basic) {
+        codecs.retain(is_basic);
+    }
+    // RFC 4733 §2.1: events have the clock of the sound they stand in. 8 kHz in any case, and first: some devices
+    // look at one only.
+    let mut clock_rates_hz = vec![8_000];
+    for codec in &codecs {
+        if !clock_rates_hz.contains(&codec.clock_rate_hz()) {
+            clock_rates_hz.push(codec.clock_rate_hz());
+        }
+    }
+    let event = |rate| (audio_format::event_payload_type(rate), rate);
+    AgreedFormats {
+        audio: codecs.into_iter().map(|codec| (audio_format::payload_type(codec), codec)).collect(),
+        telephone_events: clock_rates_hz.into_iter().map(event).collect(),
+        comfort_noise: (options.comfort_noise && shape.all_formats).then_some(audio_format::COMFORT_NOISE),
+        ..AgreedFormats::default()
+    }
+}
+
+/// Both packetization modes, because a peer may have one of them only (RFC 6184 §8.2.2).
+fn video_formats(options: &OfferOptions, shape: OfferShape) -> AgreedFormats {
+    let further = |wanted: bool| wanted && shape.all_formats;
+    let formats = [
+        (true, (96, 1, CONSTRAINED_BASELINE)),
+        (true, (97, 0, CONSTRAINED_BASELINE)),
+        (further(options.h264_high), (98, 1, HIGH)),
+        (further(options.h264_main), (99, 1, MAIN)),
+    ];
+    let h264 = formats.into_iter().filter_map(|(wanted, format)| wanted.then_some(format)).collect();
+    AgreedFormats { h264, ..AgreedFormats::default() }
+}
+
 /// The whole offer; adds the slots it needs.
 pub(crate) fn build(negotiation: &mut Negotiation) -> Result<Session, SdpError> {
+    let mut slots = negotiation.slots.clone();
     for kind in [Kind::Audio, Kind::Video] {
-        if port_of(negotiation, kind).is_some() && !negotiation.slots.iter().any(|slot| slot.kind == kind) {
-            let name = if kind == Kind::Audio { "audio" } else { "video" };
-            negotiation.slots.push(Slot {
-                kind,
-                name: name.to_owned(),
-                proto: PROTO.to_owned(),
-                refused_formats: String::new(),
-                agreed: AgreedFormats::default(),
-            });
+        if port_of(negotiation, kind).is_some() && !slots.iter().any(|slot| slot.kind == kind) {
+            slots.push(Slot::new(kind));
         }
     }
     let mut session = negotiation.blank();
     let mut is_empty = true;
-    for slot in &negotiation.slots {
+    let is_agreed = |slot: &&Slot| slot.agreed != AgreedFormats::default();
+    let profile_in_use = slots.iter().find(is_agreed).and_then(|slot| RtpProfile::parse(&slot.proto));
+    for slot in &mut slots {
         let media = match port_of(negotiation, slot.kind) {
             Some(port) => {
                 is_empty = false;
-                let formats = offered_formats(slot);
-                let taken = VideoFeedback { pli: true, fir: true, ..VideoFeedback::default() };
-                let direction = natural_direction(&negotiation.options, slot.kind);
-                describe(slot.kind, port, &slot.proto, &formats, &negotiation.options, direction, taken, true)
+                prepare(slot, negotiation, profile_in_use)?;
+                let is_full = negotiation.shape().all_formats;
+                describe(
+                    &Live {
+                        kind: slot.kind,
+                        port,
+                        proto: &slot.proto,
+                        formats: &offered_formats(negotiation, slot),
+                        direction: natural_direction(&negotiation.options, slot.kind),
+                        feedback: if is_full {
+                            negotiation.options.video_feedback
+                        } else {
+                            VideoFeedback::default()
+                        },
+                        rtcp_mux: is_full,
+                        crypto: &slot.keys.ours,
+                        is_full,
+                    },
+                    &negotiation.options,
+                )
             }
             None => refused(&slot.name, &slot.proto, &slot.refused_formats),
         };
         session.medias.push(media);
     }
-    if is_empty { Err(SdpError::NothingOffered) } else { Ok(session) }
+    if is_empty {
+        return Err(SdpError::NothingOffered);
+    }
+    negotiation.slots = slots;
+    Ok(session)
+}
+
+/// Gives a slot the protocol and the keys of the offer. What was agreed on goes on, and a new line is like those;
+/// otherwise the shape decides.
+fn prepare(
+    slot: &mut Slot,
+    negotiation: &Negotiation,
+    profile_in_use: Option<RtpProfile>,
+) -> Result<(), SdpError> {
+    let shape = negotiation.shape();
+    let is_agreed = slot.agreed != AgreedFormats::default();
+    let mut keys = shape.keys;
+    if !is_agreed {
+        let protection = if shape.secure_profile { Protection::Sdes } else { Protection::Plain };
+        let shaped = RtpProfile { protection, feedback: shape.feedback_profile };
+        let profile = profile_in_use.unwrap_or(shaped);
+        if profile.protection == Protection::Sdes && keys == KeyOffer::None {
+            keys = KeyOffer::AllSuites;
+        }
+        slot.proto = profile.name().to_owned();
+    }
+    let suites = match keys {
+        _ if is_agreed && slot.keys.theirs.is_none() => &[],
+        KeyOffer::None => &[],
+        KeyOffer::AllSuites => &crypto::SUITES[..],
+        KeyOffer::OneSuite => &crypto::SUITES[..1],
+    };
+    slot.keys.ours = slot.keys.offer(suites, negotiation.random).ok_or(SdpError::NoRandomness)?;
+    Ok(())
+}
+
+impl Slot {
+    /// A place of ours that nothing was agreed on yet.
+    fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            name: kind.name().to_owned(),
+            proto: String::new(),
+            refused_formats: String::new(),
+            agreed: AgreedFormats::default(),
+            keys: Keys::default(),
+        }
+    }
 }
 
 /// What an offer at this place names: what was agreed there, else all we have.
-pub(crate) fn offered_formats(slot: &Slot) -> AgreedFormats {
-    if slot.agreed == AgreedFormats::default() { default_formats(slot.kind) } else { slot.agreed.clone() }
+pub(crate) fn offered_formats(negotiation: &Negotiation, slot: &Slot) -> AgreedFormats {
+    if slot.agreed == AgreedFormats::default() {
+        default_formats(slot.kind, &negotiation.options, negotiation.shape())
+    } else {
+        slot.agreed.clone()
+    }
 }
 
 pub(crate) const fn port_of(negotiation: &Negotiation, kind: Kind) -> Option<u16> {
@@ -107,66 +198,75 @@ pub(crate) fn refused(name: &str, proto: &str, formats: &str) -> Media {
 }
 
 /// One live media description of ours.
-#[allow(clippy::too_many_arguments, reason = "each is one line of the description")]
-pub(crate) fn describe(
-    kind: Kind,
-    port: u16,
-    proto: &str,
-    formats: &AgreedFormats,
-    options: &OfferOptions,
-    direction: Direction,
-    taken: VideoFeedback,
-    rtcp_mux: bool,
-) -> Media {
-    let name = if kind == Kind::Video { "video" } else { "audio" };
-    let mut media = refused(name, proto, &payload_types(formats));
-    media.port = port;
+pub(crate) struct Live<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) port: u16,
+    pub(crate) proto: &'a str,
+    pub(crate) formats: &'a AgreedFormats,
+    pub(crate) direction: Direction,
+    pub(crate) feedback: VideoFeedback,
+    pub(crate) rtcp_mux: bool,
+    pub(crate) crypto: &'a [CryptoLine],
+    /// With the parameters that came after the first days of RFC 3264.
+    pub(crate) is_full: bool,
+}
+
+/// Writes it.
+pub(crate) fn describe(live: &Live<'_>, options: &OfferOptions) -> Media {
+    let mut media = refused(live.kind.name(), live.proto, &payload_types(live.formats));
+    media.port = live.port;
     let attributes = &mut media.attributes;
-    for (payload_type, codec) in &formats.audio {
-        let name = match codec {
-            AudioCodec::Pcmu => "PCMU",
-            AudioCodec::Pcma => "PCMA",
-            AudioCodec::G722 => "G722",
-            AudioCodec::SpeexNarrowband | AudioCodec::SpeexWideband | AudioCodec::SpeexUltraWideband => {
-                "speex"
-            }
-            AudioCodec::Opus => "opus",
-        };
-        push(attributes, "rtpmap", format!("{payload_type} {name}/{}", codec.clock_rate_hz()));
+    for line in live.crypto {
+        push(attributes, "crypto", line.value());
     }
-    if let Some(payload_type) = formats.comfort_noise {
-        push(attributes, "rtpmap", format!("{payload_type} CN/8000"));
-    }
-    if let Some((payload_type, clock_rate_hz)) = formats.telephone_event {
-        push(attributes, "rtpmap", format!("{payload_type} telephone-event/{clock_rate_hz}"));
-        // RFC 4733 §3.2: digits, *, #, A-D and flash.
-        push(attributes, "fmtp", format!("{payload_type} 0-16"));
-    }
-    for (payload_type, mode, profile) in &formats.h264 {
+    push_audio_formats(attributes, live.formats, options);
+    for (payload_type, mode, profile) in &live.formats.h264 {
         push(attributes, "rtpmap", format!("{payload_type} H264/90000"));
-        push(attributes, "fmtp", format!("{payload_type} {}", h264_parameters(*mode, *profile, options)));
+        let limits = if live.is_full { h264_limits(options) } else { String::new() };
+        push(attributes, "fmtp", format!("{payload_type} {}{limits}", h264_format(*mode, *profile)));
     }
-    if kind == Kind::Audio {
-        push(attributes, "ptime", PTIME_MS.to_string());
+    if live.kind == Kind::Audio {
+        push(attributes, "ptime", options.packet_time_ms.to_string());
+        if live.is_full {
+            push(attributes, "maxptime", audio_format::PACKET_TIME_MS.end().to_string());
+        }
     }
-    if kind == Kind::Video {
+    if live.kind == Kind::Video {
         let bps = options.video_bit_rate_bps_max;
         // RFC 3890 §6.2: TIAS counts payload only; AS counts RTP, UDP and IP too, some 40 bytes in 1000.
         let with_headers_kbps = u64::from(bps) * 104 / 100 / 1000;
         media.bandwidths.push(Bandwidth::new(BandwidthType::As, with_headers_kbps.max(1)));
-        media.bandwidths.push(Bandwidth { bwtype: "TIAS".to_owned(), bandwidth: u64::from(bps) });
-        for value in feedback::answered(taken) {
+        if live.is_full {
+            media.bandwidths.push(Bandwidth { bwtype: "TIAS".to_owned(), bandwidth: u64::from(bps) });
+        }
+        for value in feedback::values(live.feedback) {
             push(attributes, "rtcp-fb", value.to_owned());
         }
     }
-    if rtcp_mux {
+    if live.rtcp_mux {
         attributes.push(Attribute::new("rtcp-mux"));
     }
-    if let Some(rtcp_port) = port.checked_add(1) {
+    if let Some(rtcp_port) = live.port.checked_add(1) {
         push(attributes, "rtcp", rtcp_port.to_string());
     }
-    attributes.push(Attribute::new(direction_name(direction)));
+    attributes.push(Attribute::new(direction_name(live.direction)));
     media
+}
+
+fn push_audio_formats(attributes: &mut Vec<Attribute>, formats: &AgreedFormats, options: &OfferOptions) {
+    for (payload_type, codec) in &formats.audio {
+        push(attributes, "rtpmap", format!("{payload_type} {}", audio_format::rtpmap(*codec)));
+        if let Some(parameters) = audio_format::parameters(*codec, options) {
+            push(attributes, "fmtp", format!("{payload_type} {parameters}"));
+        }
+    }
+    if let Some(payload_type) = formats.comfort_noise {
+        push(attributes, "rtpmap", format!("{payload_type} CN/8000"));
+    }
+    for (payload_type, clock_rate_hz) in &formats.telephone_events {
+        push(attributes, "rtpmap", format!("{payload_type} telephone-event/{clock_rate_hz}"));
+        push(attributes, "fmtp", format!("{payload_type} {}", audio_format::EVENTS));
+    }
 }
 
 fn push(attributes: &mut Vec<Attribute>, name: &str, value: String) {
@@ -176,7 +276,7 @@ fn push(attributes: &mut Vec<Attribute>, name: &str, value: String) {
 fn payload_types(formats: &AgreedFormats) -> String {
     let audio = formats.audio.iter().map(|(payload_type, _)| *payload_type);
     let video = formats.h264.iter().map(|(payload_type, ..)| *payload_type);
-    let events = formats.telephone_event.map(|(payload_type, _)| payload_type);
+    let events = formats.telephone_events.iter().map(|(payload_type, _)| *payload_type);
     let all: Vec<String> = audio
         .chain(video)
         .chain(formats.comfort_noise)
@@ -186,11 +286,16 @@ fn payload_types(formats: &AgreedFormats) -> String {
     all.join(" ")
 }
 
-/// RFC 6184 §8.1. `max-br` is in 1000 bit/s and must not be below the level's own 14000 (H.264 table A-1).
-fn h264_parameters(mode: u8, [idc, flags, level]: [u8; 3], options: &OfferOptions) -> String {
+/// RFC 6184 §8.1.
+fn h264_format(mode: u8, [idc, flags, level]: [u8; 3]) -> String {
+    format!("profile-level-id={idc:02x}{flags:02x}{level:02x};packetization-mode={mode}")
+}
+
+/// What we take beyond the level (RFC 6184 §8.1). `max-br` is in 1000 bit/s and must not be below the level's own
+/// 14000 (H.264 table A-1).
+fn h264_limits(options: &OfferOptions) -> String {
     format!(
-        "profile-level-id={idc:02x}{flags:02x}{level:02x};packetization-mode={mode};level-asymmetry-allowed=1;\
-         max-mbps={};max-fs={};max-br={}",
+        ";level-asymmetry-allowed=1;max-mbps={};max-fs={};max-br={}",
         options.video_macroblocks_per_s_max,
         options.video_macroblocks_max,
         (options.video_bit_rate_bps_max / 1000).max(14_000),
