@@ -103,6 +103,14 @@ impl Resampler {
         }
     }
 
+    /// Forgets what it holds: the next block begins anew, as after `new`.
+    pub fn reset(&mut self) {
+        if let Some(fft) = &mut self.fft {
+            fft.reset();
+        }
+        self.silent_blocks = SETTLED_BLOCKS;
+    }
+
     /// Samples of one input block.
     pub fn input_len(&self) -> usize {
         self.input.len()
