@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use sipcast_contract::options::AacOptions;
 use sipcast_contract::report::Refusal;
 use sipcast_contract::statistics::ShardStatistics;
 use sipcast_contract::{BroadcastId, Command, CommandSender, MediaWanted, TargetState};
@@ -19,12 +20,14 @@ use crate::course::Course;
 use crate::dialer::Dialer;
 pub(crate) use crate::digits::{DtmfOrder, DtmfWay};
 use crate::events::{EventKind, Events};
+use crate::idempotency::{Answers, Key, Known};
 use crate::joining::Joining;
 use crate::order::{DtmfRequest, FieldFault, OrderRequest, TargetOrder};
 use crate::registry::{Broadcast, NewBroadcast, Publication, Push, Registry, Signals, Taken, Target};
 use crate::resolve;
 use crate::sip_endpoint::{LadderView, RegistrationView};
 use crate::statistics::{Statistics, Totals};
+use crate::view::BroadcastView;
 
 /// All broadcasts of this process. Cheap to clone; every clone is the same set.
 #[derive(Clone)]
@@ -42,6 +45,8 @@ pub(crate) struct Shared {
     /// Woken whenever a broadcast or a shard ends.
     pub(crate) ended: Notify,
     pub(crate) stopping: AtomicBool,
+    /// Of orders that may arrive again.
+    answers: Answers,
     registry: Mutex<Registry>,
     figures: Mutex<Figures>,
 }
@@ -92,6 +97,10 @@ pub(crate) struct StartOrder {
     /// Targets from the start, published by the names they have; their hosts are looked up.
     pub(crate) targets: Vec<TargetOrder>,
     pub(crate) to_stream: Option<String>,
+    /// Sound that all targets take, once the order is settled; `None`: the configured one.
+    pub(crate) sound: Option<AacOptions>,
+    /// What the most demanding target wants the peer to send, in bits per second.
+    pub(crate) video_bit_rate_wanted: Option<u32>,
 }
 
 /// Which calls to find; all that are set must fit.
@@ -119,6 +128,10 @@ pub(crate) enum OrderError {
     Field(FieldFault),
     /// The order is right, yet cannot be taken now.
     Start(StartError),
+    /// The idempotency key was used for another order.
+    KeyReused,
+    /// An order with this idempotency key is being handled.
+    KeyInUse,
 }
 
 /// Why digits are not sent.
@@ -173,6 +186,7 @@ impl Broadcasts {
             started_at: Instant::now(),
             ended: Notify::new(),
             stopping: AtomicBool::new(false),
+            answers: Answers::default(),
             registry: Mutex::new(registry),
             figures: Mutex::default(),
         };
@@ -184,14 +198,38 @@ impl Broadcasts {
         &self.shared.options.events
     }
 
+    /// Takes an order once, however often it arrives with the same `key`; `fingerprint` tells orders apart.
+    ///
+    /// # Errors
+    /// [`OrderError`]: nothing was started by this call.
+    pub(crate) async fn order_once(
+        &self,
+        key: Option<Key>,
+        fingerprint: u64,
+        request: OrderRequest,
+    ) -> Result<BroadcastView, OrderError> {
+        let Some(key) = key else { return self.order(request).await };
+        match self.shared.answers.take(key, fingerprint, Instant::now()) {
+            Known::New(place) => {
+                let view = self.order(request).await?;
+                place.fill(view.clone());
+                Ok(view)
+            }
+            Known::Answered(view) => Ok(*view),
+            Known::Reused => Err(OrderError::KeyReused),
+            Known::InUse => Err(OrderError::KeyInUse),
+        }
+    }
+
     /// Takes an order as a client wrote it, with its targets' hosts looked up first, so that nothing is begun that
-    /// must fail. Gives the broadcast's name, made up where the order has none.
+    /// must fail. A name is made up where the order has none.
     ///
     /// # Errors
     /// [`OrderError`]: nothing was started.
-    pub(crate) async fn order(&self, mut request: OrderRequest) -> Result<String, OrderError> {
+    pub(crate) async fn order(&self, mut request: OrderRequest) -> Result<BroadcastView, OrderError> {
         request.call_id = request.call_id.filter(|id| !id.is_empty()).or_else(|| Some(random_id()));
         let mut order = request.validate(&self.shared.options.profiles).map_err(OrderError::Field)?;
+        order.settle(&self.shared.options).map_err(OrderError::Field)?;
         if self.shared.stopping.load(Ordering::Acquire) {
             return Err(OrderError::Start(StartError::Stopping));
         }
@@ -207,16 +245,14 @@ impl Broadcasts {
             Ok(())
         });
         futures_util::future::try_join_all(look_ups).await.map_err(OrderError::Field)?;
-        let call_id = order.call_id.clone();
-        self.start(order).map_err(OrderError::Start)?;
-        Ok(call_id)
+        self.start(order).map_err(OrderError::Start)
     }
 
     /// Takes a checked order: the call is findable when this returns and goes its course from then on.
     ///
     /// # Errors
     /// [`StartError`]: nothing was started.
-    pub(crate) fn start(&self, mut order: StartOrder) -> Result<(), StartError> {
+    pub(crate) fn start(&self, mut order: StartOrder) -> Result<BroadcastView, StartError> {
         let shared = &self.shared;
         if shared.stopping.load(Ordering::Acquire) {
             return Err(StartError::Stopping);
@@ -234,6 +270,7 @@ impl Broadcasts {
         broadcast.has_video = order.wanted.video;
         broadcast.direct = order.direct.as_ref().map(|d| (d.url_as_ordered.clone(), d.stream.clone()));
         broadcast.to_stream.clone_from(&order.to_stream);
+        broadcast.sound = order.sound.unwrap_or(shared.options.media.aac);
         broadcast.digits.set_policy(order.joining.dtmf);
         if !order.joining.steps.is_empty() {
             let script = DtmfOrder {
@@ -254,14 +291,14 @@ impl Broadcasts {
         let shown_name = prefix.published(&order.call_id);
         let targets = targets.into_iter().map(|target| {
             let push = Push::new(shown_name.clone(), target.url_as_ordered.clone());
-            Target::new(target.into_spec(&shared.options.flash_version), Some(push))
+            let contract = target.contract.clone();
+            Target { contract, ..Target::new(target.into_spec(&shared.options.flash_version), Some(push)) }
         });
         let targets = targets.collect();
-        let publication =
-            order.direct.as_ref().map(|d| Publication::new(&d.url, &prefix.published(d.stream.reveal())));
+        let publication = order.direct.as_ref().map(|d| Publication::new(&d.url, &d.published_name(prefix)));
         let source = order.to_stream.as_deref().map(|name| prefix.bare(name).to_owned());
         let new = NewBroadcast { broadcast, publication, source, targets };
-        let id = {
+        let (id, view) = {
             let mut registry = shared.registry();
             let id = registry.insert(new).map_err(|taken| {
                 if taken == Taken::Full {
@@ -269,12 +306,11 @@ impl Broadcasts {
                 }
                 StartError::Taken(taken)
             })?;
+            let broadcast = registry.get_mut(id).expect("just inserted, and the lock is held");
             // Told under the lock: subscribers hear the order first.
-            if let Some(broadcast) = registry.get_mut(id) {
-                shared.tell(broadcast, ordered);
-                broadcast.targets.iter().for_each(|(id, target)| shared.tell(broadcast, target.event(*id)));
-            }
-            id
+            shared.tell(broadcast, ordered);
+            broadcast.targets.iter().for_each(|(id, target)| shared.tell(broadcast, target.event(*id)));
+            (id, BroadcastView::of(broadcast, shared.options.events.last_id()))
         };
         shared.counters.ordered.fetch_add(1, Ordering::Relaxed);
         // Debug format: the text is the client's and must not forge log lines.
@@ -285,7 +321,7 @@ impl Broadcasts {
         if shared.stopping.load(Ordering::Acquire) {
             terminate.cancel();
         }
-        Ok(())
+        Ok(view)
     }
 
     /// Checks digits as a client wrote them and sends them now, or when the call is answered.

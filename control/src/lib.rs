@@ -4,10 +4,12 @@
 #![forbid(unsafe_code)]
 
 mod broadcast;
+pub mod conformity;
 mod course;
 pub mod dialer;
 mod digits;
 pub mod events;
+mod idempotency;
 mod joining;
 mod order;
 mod ordered_url;
@@ -19,6 +21,7 @@ mod rest;
 pub mod sip_endpoint;
 pub mod statistics;
 pub mod stream_name;
+pub mod target_contract;
 mod targets;
 mod view;
 
@@ -36,8 +39,10 @@ pub use events::{Event, EventKind, Events};
 pub use sip_endpoint::SipEndpoint;
 pub use statistics::Statistics;
 pub use stream_name::StreamPrefix;
+pub use target_contract::TargetContracts;
 
 use broadcast::Broadcasts;
+use conformity::ConformityReport;
 use dialer::Dialer;
 
 /// Settings of the control plane.
@@ -58,6 +63,8 @@ pub struct ControlOptions {
     pub media_offered: Option<IpAddr>,
     /// `flashVer` for RTMP targets whose order names none.
     pub flash_version: String,
+    /// What RTMP services demand.
+    pub contracts: TargetContracts,
     /// Access from pages of other origins.
     pub cors: CorsOptions,
     /// RTMP URL of the embedded origin, `rtmp://host[:port]/app`; the page's player plays what goes there.
@@ -80,6 +87,7 @@ impl Default for ControlOptions {
             media_bind: None,
             media_offered: None,
             flash_version: RtmpTarget::FLASH_VERSION_DEFAULT.to_owned(),
+            contracts: TargetContracts::default(),
             cors: CorsOptions::default(),
             origin_rtmp_url: None,
             events: Events::default(),
@@ -171,6 +179,12 @@ impl ControlPlane {
     /// What happens, for subscribers.
     pub fn events(&self) -> &Events {
         self.broadcasts.events()
+    }
+
+    /// How the targets of a broadcast keep to their services' contracts, by the number of each target; `None`: no
+    /// broadcast has this name.
+    pub fn conformity(&self, call_id: &str) -> Option<Vec<(u64, ConformityReport)>> {
+        self.broadcasts.conformity(call_id)
     }
 
     /// Figures of this moment.

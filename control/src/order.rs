@@ -5,9 +5,14 @@
 //! Leaves out: how a face spells and reads fields (`rest`, `grpc`), look-ups and placing the call (`broadcast`).
 
 use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use sipcast_contract::{MediaWanted, RtmpTarget, RtmpUrl, Secret, dtmf, limits};
 use sipcast_sip::event::CallStatus;
 use sipcast_sip::order::{Account, MediaSecurity, Transport};
@@ -17,6 +22,7 @@ use utoipa::ToSchema;
 use crate::broadcast::{DtmfOrder, DtmfWay, StartOrder};
 use crate::joining::{JoinRequest, Joined};
 use crate::ordered_url::OrderedUrl;
+use crate::target_contract::TargetContract;
 
 /// A broadcast to start: one call in, any number of RTMP targets out.
 // The field names are the vocabulary of all faces: camelCase in JSON, snake_case in Protocol Buffers. No `Debug`: it
@@ -91,6 +97,7 @@ pub(crate) struct OrderRequest {
     pub(crate) app_key: Option<String>,
     /// Where to publish from the start; more can be added at any time.
     #[schema(max_items = 32)]
+    #[serde(default, deserialize_with = "objects")]
     pub(crate) targets: Option<Vec<TargetRequest>>,
     /// `/rest-api` only: name that `/push/startup` takes the call by.
     #[serde(skip)]
@@ -125,6 +132,13 @@ pub(crate) struct TargetRequest {
     /// Begin with silence instead of sound; absent: no.
     #[schema(default = false)]
     pub(crate) muted: Option<bool>,
+    /// Service whose demands are kept: youtube, twitch, facebook, aws-ivs and others; `none`: none; absent: the one
+    /// that the URL's host means.
+    #[schema(max_length = 64, example = "youtube")]
+    pub(crate) rtmp_service: Option<String>,
+    /// Where the same is published a second time, with the same stream name and timestamps.
+    #[schema(max_length = 1024, example = "rtmp://backup.ingest.example/live")]
+    pub(crate) rtmp_backup_url: Option<String>,
 }
 
 /// Digits to send.
@@ -154,6 +168,12 @@ pub(crate) struct TargetOrder {
     pub(crate) muted: bool,
     /// Of the URL's host; empty until it was looked up.
     pub(crate) addresses: Vec<SocketAddr>,
+    /// As ordered.
+    pub(crate) service: Option<String>,
+    /// Becomes a target of its own when the order is settled.
+    pub(crate) backup: Option<(RtmpUrl, OrderedUrl)>,
+    /// What its service demands, once the order is settled.
+    pub(crate) contract: Option<Arc<TargetContract>>,
 }
 
 /// What is wrong with an order: no value is repeated, it may be a password or a key.
@@ -177,9 +197,39 @@ impl FieldFault {
         Self { field: field.into(), problem: problem.into(), expected: expected.into() }
     }
 
-    fn within(self, at: &str) -> Self {
+    pub(crate) fn within(self, at: &str) -> Self {
         if at.is_empty() { self } else { Self { field: format!("{at}{}", self.field).into(), ..self } }
     }
+}
+
+/// A JSON object. Derived readers also take an array of the fields' values in their order, which nobody means.
+pub(crate) struct Object<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfMap<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OfMap<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(OfMap(PhantomData))
+    }
+}
+
+fn objects<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    let objects: Option<Vec<Object<T>>> = Option::deserialize(deserializer)?;
+    Ok(objects.map(|objects| objects.into_iter().map(|Object(value)| value).collect()))
 }
 
 /// What a text field may hold.
@@ -305,6 +355,8 @@ impl OrderRequest {
                 .map(|(n, target)| target.validate(&format!("targets[{n}].")))
                 .collect::<Result<_, _>>()?,
             to_stream: STREAM_NAME.optional("toStream", self.to_stream)?,
+            sound: None,
+            video_bit_rate_wanted: None,
         })
     }
 }
@@ -339,6 +391,9 @@ impl TargetRequest {
             flash_version: FLASH_VERSION.optional("rtmpFlashVersion", self.rtmp_flash_version)?,
             muted: self.muted.unwrap_or(false),
             addresses: Vec::new(),
+            service: RTMP_SERVICE.optional("rtmpService", self.rtmp_service)?,
+            backup: backup(self.rtmp_backup_url)?,
+            contract: None,
         })
     }
 }
@@ -350,6 +405,7 @@ impl TargetOrder {
         RtmpTarget {
             muted: self.muted,
             flash_version,
+            rules: self.contract.as_ref().map(|contract| contract.rules()).unwrap_or_default(),
             ..RtmpTarget::new(self.url, self.stream, self.addresses)
         }
     }
@@ -391,6 +447,13 @@ pub(crate) fn status(word: &str) -> Result<CallStatus, FieldFault> {
         .into_iter()
         .find(|status| status.as_str().eq_ignore_ascii_case(word))
         .ok_or_else(|| FieldFault::new("status", "is no call status", STATUS.expected))
+}
+
+fn backup(text: Option<String>) -> Result<Option<(RtmpUrl, OrderedUrl)>, FieldFault> {
+    let Some(text) = RTMP_URL.optional("rtmpBackupUrl", text)? else { return Ok(None) };
+    let url = RtmpUrl::parse(&text)
+        .map_err(|error| FieldFault::new("rtmpBackupUrl", error.to_string(), RTMP_URL.expected))?;
+    Ok(Some((url, OrderedUrl::new(text))))
 }
 
 /// `None`: a service profile may know whom to dial.
@@ -514,6 +577,7 @@ pub(crate) const RTMP_URL: Text = Text::free(RtmpUrl::LEN_MAX, "rtmp://[user:pas
 pub(crate) const STREAM_NAME: Text = Text::word(512, "a stream name of 1 to 512 characters without spaces");
 /// Longer than [`STREAM_NAME`]: a prefix may have been put before it, and keys are long.
 const PUBLISHED_NAME: Text = Text::word(1024, "a stream name of 1 to 1024 characters without spaces");
+pub(crate) const RTMP_SERVICE: Text = Text::free(64, "a service that contracts name, or none");
 pub(crate) const FLASH_VERSION: Text = Text::free(128, "up to 128 printable characters");
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::broadcast::Broadcasts;
 use crate::order::{FieldFault, TargetRequest};
 use crate::push::{PushChangeError, PushError};
 use crate::registry::{Push, Registry};
-use crate::view::{self, BroadcastView, TargetView};
+use crate::view::{self, AccountView, BroadcastView, TargetView};
 
 /// Which broadcasts to show; all that are set must fit.
 #[derive(Default)]
@@ -72,6 +72,11 @@ impl Broadcasts {
             fitting.by_ref().take(filter.limit).map(|b| BroadcastView::of(b, last_event_id)).collect();
         let next = fitting.next().and(broadcasts.last()).map(|last| last.broadcast);
         BroadcastPage { broadcasts, next }
+    }
+
+    /// The registrations of SIP accounts that calls use, and those that failed lately.
+    pub(crate) fn accounts(&self) -> Vec<AccountView> {
+        self.registrations().into_iter().map(AccountView::from).collect()
     }
 
     /// The targets of a broadcast, the latest of the ended ones among them; `None`: no broadcast has this name.

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use crate::events::TargetStateName;
 use crate::registry::{Broadcast, Target};
+use crate::sip_endpoint::RegistrationView;
 
 /// A broadcast: one call in and its RTMP targets.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -82,6 +83,27 @@ pub(crate) struct TargetView {
     pub(crate) queue_ms: u32,
 }
 
+/// A registration of a SIP account.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Account)]
+pub(crate) struct AccountView {
+    /// Address of record, `sip:login@domain`.
+    pub(crate) account: String,
+    /// Where REGISTER goes, `host:port`.
+    pub(crate) registrar: String,
+    /// `registering`, `registered`, `unregistering` or `failed`.
+    pub(crate) state: &'static str,
+    /// Seconds until the binding expires unless it is refreshed.
+    pub(crate) expires_in_s: Option<u64>,
+    /// Last SIP status code, 408 for no answer, 0 before the first.
+    pub(crate) sip_status: u16,
+    /// Why the last REGISTER failed.
+    pub(crate) reason: Option<String>,
+    /// Calls that use it.
+    pub(crate) calls: usize,
+}
+
 /// Statuses of a call; the last three are final.
 // Only described, never made: `CallStatus` belongs to the SIP side, which knows of no documents.
 #[derive(ToSchema)]
@@ -99,6 +121,20 @@ pub(crate) enum CallStatusName {
     Finish,
     Busy,
     Failed,
+}
+
+impl From<RegistrationView> for AccountView {
+    fn from(registration: RegistrationView) -> Self {
+        Self {
+            account: registration.account,
+            registrar: registration.registrar,
+            state: registration.state.as_str(),
+            expires_in_s: registration.expires_in_s,
+            sip_status: registration.last_status,
+            reason: registration.reason,
+            calls: registration.calls,
+        }
+    }
 }
 
 impl BroadcastView {

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use sipcast_contract::limits;
@@ -19,10 +19,10 @@ use crate::registry::Taken;
 /// An answer that is not a success.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
-    status: StatusCode,
-    field: Option<Cow<'static, str>>,
-    problem: Cow<'static, str>,
-    expected: Option<Cow<'static, str>>,
+    pub(super) status: StatusCode,
+    pub(super) field: Option<Cow<'static, str>>,
+    pub(super) problem: Cow<'static, str>,
+    pub(super) expected: Option<Cow<'static, str>>,
 }
 
 #[derive(Serialize)]
@@ -68,6 +68,49 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "the body is not a JSON object").expecting("a JSON object")
     }
 
+    /// 400: the body is JSON, but a field has another type than described, or is unknown.
+    pub(super) fn of_wrong_shape(
+        field: Option<String>,
+        problem: &'static str,
+        expected: Option<String>,
+    ) -> Self {
+        let expected = expected.map_or(Cow::Borrowed("what /v1/openapi.json describes"), Cow::Owned);
+        Self {
+            field: field.map(Cow::Owned),
+            ..Self::new(StatusCode::BAD_REQUEST, problem).expecting(expected)
+        }
+    }
+
+    /// 400: the query string cannot be read.
+    pub(super) fn bad_query() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "a query parameter is unknown or of the wrong type")
+            .expecting("the parameters that /v1/openapi.json describes")
+    }
+
+    /// 400: a path segment is no text.
+    pub(super) fn bad_path() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "the path is not UTF-8")
+    }
+
+    /// 400: the header Idempotency-Key is no key.
+    pub(super) fn bad_key() -> Self {
+        Self::invalid("Idempotency-Key", "is no key", "1 to 255 visible ASCII characters")
+    }
+
+    /// 409: the first order with this key has no answer yet.
+    pub(super) fn key_in_use() -> Self {
+        Self::new(StatusCode::CONFLICT, "an order with this Idempotency-Key is being handled")
+            .of("Idempotency-Key")
+            .expecting("the same order again after its answer came")
+    }
+
+    /// 422: the key has the answer of another order.
+    pub(super) fn key_reused() -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "this Idempotency-Key was used for another order")
+            .of("Idempotency-Key")
+            .expecting("a new key for a new order")
+    }
+
     /// 400: the body ended early.
     pub(crate) fn body_broken() -> Self {
         Self::new(StatusCode::BAD_REQUEST, "the body could not be read to its end")
@@ -82,7 +125,7 @@ impl Problem {
     pub(crate) fn unknown_path() -> Self {
         Self::new(StatusCode::NOT_FOUND, "there is nothing at this path").expecting(
             "/rest-api/call/{startup,find,find_all,terminate,send_dtmf} or \
-             /rest-api/push/{startup,find,find_all,terminate,mute,unmute}",
+             /rest-api/push/{startup,find,find_all,terminate,mute,unmute} or what /docs describes",
         )
     }
 
@@ -90,6 +133,14 @@ impl Problem {
     pub(crate) fn wrong_method() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
             .expecting("POST, or GET for find_all")
+    }
+
+    /// 405 of `/v1`.
+    pub(super) fn wrong_method_of_v1(method: &Method) -> Self {
+        // A method's name is a token of ASCII; a long one is cut as it may be anything.
+        let name: String = method.as_str().chars().take(16).collect();
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, format!("this path does not take {name}"))
+            .expecting("a method of the Allow header")
     }
 
     /// 408.
@@ -109,13 +160,19 @@ impl Problem {
             .expecting("Content-Type: application/json")
     }
 
+    /// 415 of `/v1`.
+    pub(super) fn not_json() -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body is not announced as JSON")
+            .expecting("Content-Type: application/json")
+    }
+
     /// 403.
     pub(crate) fn foreign_origin() -> Self {
         Self::new(StatusCode::FORBIDDEN, "pages of this origin may not order")
             .expecting("the origin that Access-Control-Allow-Origin names")
     }
 
-    fn busy() -> Self {
+    pub(super) fn busy() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "sipcast is too busy for this order; try again shortly")
     }
 
@@ -220,6 +277,7 @@ impl From<PushError> for Problem {
             }
             PushError::Busy => Self::busy(),
             PushError::Stopping => Self::stopping(),
+            PushError::Contract(fault) => fault.into(),
         }
     }
 }

@@ -130,6 +130,8 @@ fn target_request(fields: &Fields, rtmp_url: String) -> Result<TargetRequest, Pr
     Ok(TargetRequest {
         rtmp_url: Some(rtmp_url),
         rtmp_flash_version: fields.text("rtmpFlashVersion", order::FLASH_VERSION)?,
+        rtmp_service: fields.text("rtmpService", order::RTMP_SERVICE)?,
+        rtmp_backup_url: fields.text("rtmpBackupUrl", order::RTMP_URL)?,
         ..TargetRequest::default()
     })
 }

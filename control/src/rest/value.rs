@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use axum::body::to_bytes;
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{FromRequest, Request};
+use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use serde_json::{Map, Value};
 
@@ -22,21 +23,7 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let announced = parts.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-        if announced.is_some_and(|length| length > BODY_MAX as u64) {
-            return Err(Problem::too_large());
-        }
-        let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, BODY_MAX));
-        let bytes = read.await.map_err(|_| Problem::too_slow())?.map_err(|error| {
-            let mut source: Option<&dyn std::error::Error> = Some(&error);
-            while let Some(cause) = source {
-                if cause.is::<http_body_util::LengthLimitError>() {
-                    return Problem::too_large();
-                }
-                source = cause.source();
-            }
-            Problem::body_broken()
-        })?;
+        let bytes = read_body(&parts.headers, body).await?;
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Ok(Self::default());
         }
@@ -47,6 +34,25 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
         }
         Self::parse(&bytes)
     }
+}
+
+/// Reads a body within [`BODY_MAX`] and [`BODY_TIMEOUT`].
+pub(super) async fn read_body(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    let announced = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > BODY_MAX as u64) {
+        return Err(Problem::too_large());
+    }
+    let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, BODY_MAX));
+    read.await.map_err(|_| Problem::too_slow())?.map_err(|error| {
+        let mut source: Option<&dyn std::error::Error> = Some(&error);
+        while let Some(cause) = source {
+            if cause.is::<http_body_util::LengthLimitError>() {
+                return Problem::too_large();
+            }
+            source = cause.source();
+        }
+        Problem::body_broken()
+    })
 }
 
 impl Fields {

@@ -5,4 +5,6 @@ mod calls;
 mod dtmf;
 mod edge;
 mod lifecycle;
+mod meetings;
 mod pushes;
+mod v1;
