@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use sipcast_contract::{NegotiatedMedia, Timestamp};
+use sipcast_contract::{NegotiatedMedia, Secret, Timestamp};
 use thiserror::Error;
 
 use crate::digest::{Authenticator, Challenger, DigestError};
@@ -196,7 +196,8 @@ pub struct Call {
     timer: SessionTimer,
     timer_wanted: bool,
     state: State,
-    offer: String,
+    /// May hold SRTP keys.
+    offer: Secret<String>,
     invites: u8,
     last_status: u16,
     shown: CallStatus,
@@ -228,18 +229,20 @@ impl Call {
         let addresses = Addresses::for_call(&order.account, &order.callee)?;
         let account = &order.account;
         let authenticator = Authenticator::new(&account.authentication_name, account.password.clone())?;
+        let offer = options.offer.preferring(&order.preferences);
+        let negotiation = Negotiation::new(order.media, offer).protected(order.security, fill_random);
         Ok(Self {
             redirection: Redirection::new(addresses.request_uri.clone()),
             remote_target: addresses.request_uri.to_string(),
             addresses,
             options,
-            offered: Negotiation::new(order.media, options.offer),
-            negotiation: Negotiation::new(order.media, options.offer),
+            offered: negotiation.clone(),
+            negotiation,
             authenticator,
             timer: SessionTimer::new(options.session_expires_s.unwrap_or(0)),
             timer_wanted: options.session_expires_s.is_some(),
             state: State::New,
-            offer: String::new(),
+            offer: Secret::default(),
             invites: 0,
             last_status: 0,
             shown: CallStatus::New,
@@ -262,7 +265,7 @@ impl Call {
             return;
         }
         match self.negotiation.offer() {
-            Ok(offer) => self.offer = offer,
+            Ok(offer) => self.offer = Secret::new(offer),
             Err(error) => return self.end(status::end_of_trouble(0, &error.to_string())),
         }
         self.state = State::Calling { give_up_at: now + self.options.answer_timeout };
@@ -354,7 +357,11 @@ impl Call {
                 self.answer(request.id, 469, vec![("Recv-Info", String::new())], None);
             }
             "OPTIONS" => {
-                let headers = vec![allow(), ("Accept", SDP_CONTENT_TYPE.to_owned()), ("Supported", SUPPORTED.to_owned())];
+                let headers = vec![
+                    allow(),
+                    ("Accept", SDP_CONTENT_TYPE.to_owned()),
+                    ("Supported", SUPPORTED.to_owned()),
+                ];
                 self.answer(request.id, 200, headers, None);
             }
             "INFO" => self.answer(request.id, 200, Vec::new(), None),
@@ -509,7 +516,7 @@ impl Call {
             headers.extend(self.timer.request_headers());
         }
         let uri = self.addresses.request_uri.to_string();
-        let body = self.offer.clone();
+        let body = self.offer.reveal().clone();
         headers.extend(self.credentials("INVITE", &uri, body.as_bytes()));
         self.push(Action::SendInvite { addresses: Box::new(self.addresses.clone()), headers, body });
     }
@@ -562,12 +569,7 @@ impl Call {
         }
         let next = match known {
             Some(at) => self.forks.swap_remove(at),
-            None => Fork {
-                tag,
-                negotiation: self.offered.clone(),
-                answer_body: Vec::new(),
-                agreement: None,
-            },
+            None => Fork { tag, negotiation: self.offered.clone(), answer_body: Vec::new(), agreement: None },
         };
         self.forks.push(Fork {
             tag: std::mem::replace(&mut self.fork_tag, next.tag),
@@ -650,6 +652,8 @@ impl Call {
                     self.timer_wanted = false;
                     true
                 }
+                // The same media in another form, before another target.
+                status if self.negotiation.try_another_offer(status) => self.offer_again(),
                 400..=599 => self.redirect(),
                 _ => false,
             };
@@ -672,7 +676,14 @@ impl Call {
     fn redirect(&mut self) -> bool {
         let Some(target) = self.redirection.next_target() else { return false };
         self.addresses = self.addresses.redirected(target);
-        true
+        self.negotiation.offer_afresh();
+        self.offer_again()
+    }
+
+    /// The offer of the next INVITE; it fails only as the first could have.
+    fn offer_again(&mut self) -> bool {
+        let offer = self.negotiation.offer();
+        offer.map(|offer| self.offer = Secret::new(offer)).is_ok()
     }
 
     fn handle_offer(&mut self, request: &PeerRequest<'_>, now: Timestamp) {
@@ -688,7 +699,9 @@ impl Call {
             return self.answer(request.id, 481, Vec::new(), None);
         }
         // RFC 3261 §14.2, RFC 3311 §5.2: offers must not cross. An UPDATE of ours has none.
-        if (is_invite && reinvite_is_out) || (has_offer && self.negotiation.offer_pending()) || self.awaits_ack
+        if (is_invite && reinvite_is_out)
+            || (has_offer && self.negotiation.offer_pending())
+            || self.awaits_ack
         {
             return self.answer(request.id, 491, Vec::new(), None);
         }
@@ -819,6 +832,10 @@ fn supported() -> Header {
 fn warning(text: &str) -> String {
     let text: String = status::sanitized(text).chars().filter(|c| !matches!(c, '"' | '\\')).collect();
     format!("399 sipcast \"{text}\"")
+}
+
+fn fill_random(bytes: &mut [u8]) -> bool {
+    getrandom::fill(bytes).is_ok()
 }
 
 fn random_byte() -> u8 {
