@@ -13,6 +13,10 @@ fn at(seconds: u64) -> Timestamp {
 }
 
 fn call() -> Call {
+    call_with(MediaSecurity::Off)
+}
+
+fn call_with(security: MediaSecurity) -> Call {
     let account = Account {
         login: "1000".into(),
         authentication_name: "1000".into(),
@@ -27,13 +31,7 @@ fn call() -> Call {
     let media =
         LocalMedia { address: "192.0.2.1".parse().unwrap(), audio_port: Some(4000), video_port: Some(4002) };
     Call::new(
-        &CallOrder {
-            account,
-            callee: "8801".into(),
-            media,
-            security: MediaSecurity::Off,
-            preferences: Preferences::default(),
-        },
+        &CallOrder { account, callee: "8801".into(), media, security, preferences: Preferences::default() },
         CallOptions::default(),
     )
     .unwrap()
@@ -232,4 +230,74 @@ fn mutated_answers_and_offers_never_panic() {
         call.handle_ack(bytes);
         call.handle_timeout(at(100_000));
     });
+}
+
+/// The first `m=` line of each INVITE that is out, and whether it names keys.
+fn offers(call: &mut Call) -> Vec<String> {
+    std::iter::from_fn(|| call.poll_action())
+        .filter_map(|action| match action {
+            Action::SendInvite { body, .. } => {
+                let line = body.split("\r\n").find(|line| line.starts_with("m="))?;
+                let proto = line.split(' ').nth(2)?.to_owned();
+                let formats = line.split(' ').skip(3).count();
+                let keys = body.matches("a=crypto").count();
+                Some(format!(
+                    "{proto} {}{}",
+                    if formats > 5 { "all" } else { "few" },
+                    if keys > 0 { " keys" } else { "" }
+                ))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn refused_media_are_offered_in_other_forms_and_then_to_other_targets() {
+    for (security, forms) in [
+        (MediaSecurity::Off, &["RTP/AVP few"][..]),
+        (MediaSecurity::Opportunistic, &["RTP/SAVP all keys", "RTP/AVP all", "RTP/AVP few"]),
+        (MediaSecurity::Mandatory, &["RTP/SAVP few keys"]),
+    ] {
+        let mut call = call_with(security);
+        call.start(at(0));
+        let first = offers(&mut call).remove(0);
+        call.handle_response(
+            &Response { status: 302, phrase: "", headers: &[("m", "<sip:a@x>, <sip:b@x>")], body: b"" },
+            at(1),
+        );
+        assert_eq!(offers(&mut call), std::slice::from_ref(&first));
+        let refuse = |call: &mut Call, status| {
+            call.handle_response(&Response { status, phrase: "", headers: &[], body: b"" }, at(1));
+        };
+        for (form, status) in forms.iter().zip([488, 606, 415]) {
+            refuse(&mut call, status);
+            assert_eq!(offers(&mut call), [*form], "{security:?}");
+        }
+        refuse(&mut call, 488);
+        assert_eq!(offers(&mut call), [first], "the next target is offered everything");
+        for _ in forms {
+            refuse(&mut call, 488);
+            assert_eq!(offers(&mut call).len(), 1);
+        }
+        refuse(&mut call, 488);
+        assert_eq!(drain(&mut call), ["ended FAILED 488"]);
+        assert!(!format!("{call:?}").contains("inline:"));
+    }
+}
+
+#[test]
+fn an_unprotected_answer_ends_a_mandatory_call_with_the_reason() {
+    let mut call = call_with(MediaSecurity::Mandatory);
+    call.start(at(0));
+    drain(&mut call);
+    call.handle_response(
+        &Response { status: 200, phrase: "", headers: &[TO], body: ANSWER.as_bytes() },
+        at(1),
+    );
+    let actions: Vec<_> = std::iter::from_fn(|| call.poll_action()).collect();
+    assert!(matches!(actions[0], Action::Bye { .. }));
+    let Some(Action::Event(CallEvent::Ended(end))) = actions.last() else { panic!("{actions:?}") };
+    assert_eq!(end.sip_status, 488);
+    assert!(end.reason.contains("audio (RTP/AVP) cannot be protected"), "{}", end.reason);
 }
