@@ -1,10 +1,12 @@
 //! Audio: RTP payloads of the call in, AAC frames on one gapless timeline out.
-//! Takes: G.711 payloads with RTP time and arrival, time. Gives: AAC frames with their position in samples.
+//! Takes: payloads of all codecs with RTP time and arrival, losses, time. Gives: AAC frames with their position in samples.
 //! Leaves out: RTP reordering (`rtp`), FLV tags (`flv`), which targets are muted (`pipeline`).
 
+mod decoder;
+mod format;
 mod frame_encoder;
 mod pcm_queue;
 mod position;
 mod transcoder;
 
-pub use transcoder::{AacFrame, Transcoder, TranscoderError};
+pub use transcoder::{AacFrame, Placed, Transcoder, TranscoderError};

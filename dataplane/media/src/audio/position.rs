@@ -1,4 +1,4 @@
-//! Where audio lies on the broadcast's timeline, in samples of the call's rate since its start.
+//! Where audio lies on the broadcast's timeline, in units of a rate that all codecs' clocks divide, since its start.
 //! Takes: RTP time and arrival of each packet. Gives: how much silence goes before it and how much of it is late.
 //! Leaves out: the samples themselves.
 //!
@@ -24,6 +24,9 @@ const DRIFT_STEP: Duration = Duration::from_millis(20);
 /// How long packets may come wholly in the past before RTP time is taken to have stood still meanwhile.
 const BEHIND_MAX: Duration = Duration::from_millis(100);
 
+/// How far the first packet on another clock may be from its arrival and still join on to the one before.
+const CLOCK_CHANGE_MAX: Duration = Duration::from_millis(100);
+
 /// What to do with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
@@ -38,6 +41,8 @@ pub(super) struct Place {
 pub(super) struct Position {
     start: Timestamp,
     rate_hz: u32,
+    /// Anchors are multiples of it, so that whole samples of every codec fit between them.
+    grid: i64,
     /// Samples laid down so far.
     end: u64,
     /// Position minus RTP time, unwrapped; `None` until a packet anchors it.
@@ -64,10 +69,11 @@ impl DriftWindow {
 
 impl Position {
     /// Position 0 is at `start`.
-    pub(super) const fn new(rate_hz: u32, start: Timestamp) -> Self {
+    pub(super) const fn new(rate_hz: u32, grid: i64, start: Timestamp) -> Self {
         Self {
             start,
             rate_hz,
+            grid,
             end: 0,
             offset: None,
             lag: 0,
@@ -120,6 +126,24 @@ impl Position {
         self.lag = 0;
     }
 
+    /// RTP time goes on in other units (another codec's clock): the next packet joins on to the last one, if that
+    /// is where its arrival puts it.
+    pub(super) fn change_clock(&mut self, rtp_timestamp: i64, arrival: Timestamp) {
+        let end = self.end as i64;
+        let apart = (self.at(arrival) - self.lag).saturating_sub(end).saturating_abs();
+        self.restart();
+        if end > 0 && apart <= self.samples(CLOCK_CHANGE_MAX) {
+            self.offset = Some(end.saturating_sub(rtp_timestamp));
+            self.behind_since = None;
+            self.drift = DriftWindow::open(arrival);
+        }
+    }
+
+    /// Where the next sample is laid down.
+    pub(super) const fn end(&self) -> u64 {
+        self.end
+    }
+
     /// Where RTP time lies; `None` before the first packet, and for times before the start.
     pub(super) fn presentation(&self, rtp_timestamp: i64) -> Option<Duration> {
         let position = u64::try_from(rtp_timestamp.checked_add(self.offset?)?).ok()?;
@@ -131,6 +155,8 @@ impl Position {
     fn anchor(&mut self, rtp_timestamp: i64, heard: i64, arrival: Timestamp) -> i64 {
         // Time never goes back: what was filled with silence meanwhile stays.
         let position = heard.max(self.end as i64);
+        // One below the end would leave the rest of a sample over.
+        let position = position.saturating_add((self.grid - position % self.grid) % self.grid);
         self.offset = Some(position.saturating_sub(rtp_timestamp));
         self.behind_since = None;
         self.drift = DriftWindow::open(arrival);
@@ -191,7 +217,7 @@ mod tests {
     }
 
     fn position() -> Position {
-        Position::new(8_000, ms(0))
+        Position::new(8_000, 1, ms(0))
     }
 
     /// Places a packet and lays it down, as the transcoder does.
