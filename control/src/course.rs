@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use sipcast_contract::{BroadcastId, Command, MediaWanted, Secret};
+use sipcast_contract::{BroadcastId, Command, MediaOptions, MediaWanted, Secret};
 use sipcast_sip::event::{CallEnd, CallEvent, CallStatus};
 use sipcast_sip::order::{Account, CallOrder, LocalMedia, MediaSecurity};
 use tokio::sync::oneshot;
@@ -30,6 +30,8 @@ pub(crate) struct Course {
     wanted: MediaWanted,
     security: MediaSecurity,
     joining: Joining,
+    /// With sound that all its targets take.
+    media: MediaOptions,
     /// By the name to publish.
     direct: Option<TargetOrder>,
     signals: Arc<Signals>,
@@ -49,10 +51,13 @@ impl Course {
         opened: oneshot::Receiver<OpenAnswer>,
         closed: oneshot::Receiver<()>,
     ) -> Self {
-        let StartOrder { callee, account, wanted, security, joining, direct, .. } = order;
+        let StartOrder { callee, account, wanted, security, joining, direct, sound, .. } = order;
+        let mut media = broadcasts.shared.options.media.clone();
+        media.aac = sound.unwrap_or(media.aac);
+        media.video_bit_rate_wanted = order.video_bit_rate_wanted.or(media.video_bit_rate_wanted);
         let prefix = &broadcasts.shared.options.stream_prefix;
         let direct = direct.map(|d| {
-            let name = prefix.published(d.stream.reveal());
+            let name = d.published_name(prefix);
             TargetOrder { stream: Secret::new(name), ..d }
         });
         Self {
@@ -63,6 +68,7 @@ impl Course {
             wanted,
             security,
             joining,
+            media,
             direct,
             signals,
             opened,
@@ -186,7 +192,7 @@ impl Course {
         let shared = Arc::clone(&self.broadcasts.shared);
         let (broadcast, wanted) = (self.id, self.wanted);
         let open = || {
-            let options = Box::new(shared.options.media.clone());
+            let options = Box::new(self.media.clone());
             Command::Open { broadcast, wanted, bind, options }
         };
         if !shared.send_patiently(&shared.shards[self.shard()], open).await {

@@ -9,6 +9,7 @@ mod course;
 pub mod dialer;
 mod digits;
 pub mod events;
+mod grpc;
 mod idempotency;
 mod joining;
 mod order;
@@ -174,6 +175,18 @@ impl ControlPlane {
     /// into it must have none.
     pub fn router(&self) -> axum::Router {
         rest::router(self.broadcasts.clone())
+    }
+
+    /// Serves gRPC on `listener` until `stopped` is ready.
+    ///
+    /// # Errors
+    /// The listener fails.
+    pub async fn serve_grpc(
+        &self,
+        listener: tokio::net::TcpListener,
+        stopped: impl Future<Output = ()>,
+    ) -> io::Result<()> {
+        grpc::serve(self.broadcasts.clone(), listener, stopped).await
     }
 
     /// What happens, for subscribers.

@@ -5,11 +5,11 @@
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
-use sipcast_contract::{BroadcastId, Command, RtmpUrl, TargetId, limits};
+use sipcast_contract::{BroadcastId, Command, MediaWanted, RtmpUrl, TargetId, limits};
 
 use crate::broadcast::Broadcasts;
 use crate::events::EventKind;
-use crate::order::TargetOrder;
+use crate::order::{FieldFault, TargetOrder};
 use crate::registry::{Broadcast, Publication, Push, Registry, Target};
 use crate::resolve::{self, LookupError};
 
@@ -41,7 +41,7 @@ pub(crate) struct PushFilter {
 }
 
 /// Why a target is not added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PushError {
     /// No live call has this stream.
     NoSuchStream,
@@ -55,6 +55,8 @@ pub(crate) enum PushError {
     Busy,
     /// The process drains.
     Stopping,
+    /// Its service does not take that.
+    Contract(FieldFault),
 }
 
 /// Why a target is not changed.
@@ -101,11 +103,38 @@ impl Broadcasts {
         added.ok_or(PushError::NoSuchStream)
     }
 
-    /// Adds a target to a broadcast, as `push` shows it.
+    /// Adds a target to a broadcast, as `push` shows it, and its backup as a push of its own.
     ///
     /// # Errors
     /// [`PushError`]: nothing was added.
     pub(crate) async fn add_target_to(
+        &self,
+        id: BroadcastId,
+        mut order: TargetOrder,
+        push: Push,
+    ) -> Result<TargetId, PushError> {
+        let shared = &self.shared;
+        let (wanted, sound) = {
+            let mut registry = shared.registry();
+            let broadcast = registry.get_mut(id).ok_or(PushError::NoSuchStream)?;
+            (MediaWanted { audio: broadcast.has_audio, video: broadcast.has_video }, broadcast.sound)
+        };
+        let backup = order.settle_later(&shared.options, wanted, &sound).map_err(PushError::Contract)?;
+        let stream_name = push.stream_name.clone();
+        let target_id = self.insert_target(id, order, push).await?;
+        if let Some(backup) = backup {
+            let push = Push::new(stream_name, backup.url_as_ordered.clone());
+            if let Err(error) = self.insert_target(id, backup, push).await {
+                // The primary alone is not what was ordered. Should the shard be too busy for this, too, it is listed
+                // and can be taken off by its name.
+                let _ = self.remove_target_of(&mut shared.registry(), id, target_id);
+                return Err(error);
+            }
+        }
+        Ok(target_id)
+    }
+
+    async fn insert_target(
         &self,
         id: BroadcastId,
         mut order: TargetOrder,
@@ -125,7 +154,9 @@ impl Broadcasts {
         if source.targets.len() >= limits::TARGETS_PER_BROADCAST_MAX {
             return Err(PushError::TooMany);
         }
-        let target = Target::new(order.into_spec(&shared.options.flash_version), Some(push));
+        let contract = order.contract.clone();
+        let spec = order.into_spec(&shared.options.flash_version);
+        let target = Target { contract, ..Target::new(spec, Some(push)) };
         let target_id = registry.add_target(id, target).ok_or(PushError::Duplicate)?;
         let broadcast = registry.get_mut(id).ok_or(PushError::NoSuchStream)?;
         if broadcast.hand_over_targets(&shared.shards[broadcast.shard]).is_err() {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use sipcast_contract::options::AacOptions;
 use sipcast_contract::statistics::{BroadcastStatistics, TargetStatistics};
 use sipcast_contract::{
     BroadcastId, Command, CommandSender, RtmpTarget, RtmpUrl, Secret, TargetId, TargetState,
@@ -19,6 +20,7 @@ use crate::dialer::CallLine;
 use crate::digits::Digits;
 use crate::events::{EventKind, Subject, TargetStateName};
 use crate::ordered_url::OrderedUrl;
+use crate::target_contract::TargetContract;
 
 /// All broadcasts of this process, and the load of each shard. Invariants: `by_call_id`, `publications`, `sources`
 /// and `sessions` name only broadcasts that are in `broadcasts`; the last three only live ones; the sum of `loads`
@@ -88,6 +90,8 @@ pub(crate) struct Broadcast {
     pub targets: BTreeMap<TargetId, Target>,
     /// The latest of those that are, to show; at most [`PAST_TARGETS_MAX`].
     pub past_targets: VecDeque<(TargetId, Target)>,
+    /// The sound that it publishes.
+    pub sound: AacOptions,
     /// Picture size, 0 until known.
     pub width: u16,
     /// Picture size, 0 until known.
@@ -145,6 +149,8 @@ pub(crate) struct Target {
     pub looking_up: bool,
     /// Latest figures.
     pub statistics: TargetStatistics,
+    /// What its service demands.
+    pub contract: Option<Arc<TargetContract>>,
 }
 
 impl Target {
@@ -160,6 +166,7 @@ impl Target {
             muted,
             looking_up: false,
             statistics: TargetStatistics::default(),
+            contract: None,
         }
     }
 
@@ -267,6 +274,7 @@ impl Broadcast {
             ordered_at: SystemTime::now(),
             targets: BTreeMap::new(),
             past_targets: VecDeque::new(),
+            sound: AacOptions::default(),
             width: 0,
             height: 0,
             statistics: BroadcastStatistics::default(),

@@ -13,6 +13,7 @@ use sipcast_contract::{BroadcastId, TargetId, TargetState};
 use sipcast_sip::event::CallStatus;
 
 use crate::broadcast::{Figures, Shared};
+use crate::conformity::ConformityReport;
 use crate::registry::{Broadcast, Registry};
 
 /// A snapshot of everything that is counted. Shards tell about once a second, so figures lag by that much.
@@ -96,6 +97,8 @@ pub struct TargetFigures {
     pub muted: bool,
     /// As the shard told.
     pub statistics: TargetStatistics,
+    /// How it keeps to its service's contract.
+    pub conformity: ConformityReport,
 }
 
 /// Sums over broadcasts.
@@ -181,6 +184,7 @@ fn broadcast_figures(b: &Broadcast) -> BroadcastFigures {
         state: target.state,
         muted: target.muted,
         statistics: target.statistics,
+        conformity: ConformityReport::of(b, target),
     });
     BroadcastFigures {
         id: b.id,

@@ -19,10 +19,10 @@ use crate::registry::Taken;
 /// An answer that is not a success.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
-    pub(super) status: StatusCode,
-    pub(super) field: Option<Cow<'static, str>>,
-    pub(super) problem: Cow<'static, str>,
-    pub(super) expected: Option<Cow<'static, str>>,
+    pub(crate) status: StatusCode,
+    pub(crate) field: Option<Cow<'static, str>>,
+    pub(crate) problem: Cow<'static, str>,
+    pub(crate) expected: Option<Cow<'static, str>>,
 }
 
 #[derive(Serialize)]
@@ -69,7 +69,7 @@ impl Problem {
     }
 
     /// 400: the body is JSON, but a field has another type than described, or is unknown.
-    pub(super) fn of_wrong_shape(
+    pub(crate) fn of_wrong_shape(
         field: Option<String>,
         problem: &'static str,
         expected: Option<String>,
@@ -82,30 +82,30 @@ impl Problem {
     }
 
     /// 400: the query string cannot be read.
-    pub(super) fn bad_query() -> Self {
+    pub(crate) fn bad_query() -> Self {
         Self::new(StatusCode::BAD_REQUEST, "a query parameter is unknown or of the wrong type")
             .expecting("the parameters that /v1/openapi.json describes")
     }
 
     /// 400: a path segment is no text.
-    pub(super) fn bad_path() -> Self {
+    pub(crate) fn bad_path() -> Self {
         Self::new(StatusCode::BAD_REQUEST, "the path is not UTF-8")
     }
 
     /// 400: the header Idempotency-Key is no key.
-    pub(super) fn bad_key() -> Self {
+    pub(crate) fn bad_key() -> Self {
         Self::invalid("Idempotency-Key", "is no key", "1 to 255 visible ASCII characters")
     }
 
     /// 409: the first order with this key has no answer yet.
-    pub(super) fn key_in_use() -> Self {
+    pub(crate) fn key_in_use() -> Self {
         Self::new(StatusCode::CONFLICT, "an order with this Idempotency-Key is being handled")
             .of("Idempotency-Key")
             .expecting("the same order again after its answer came")
     }
 
     /// 422: the key has the answer of another order.
-    pub(super) fn key_reused() -> Self {
+    pub(crate) fn key_reused() -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "this Idempotency-Key was used for another order")
             .of("Idempotency-Key")
             .expecting("a new key for a new order")
@@ -136,7 +136,7 @@ impl Problem {
     }
 
     /// 405 of `/v1`.
-    pub(super) fn wrong_method_of_v1(method: &Method) -> Self {
+    pub(crate) fn wrong_method_of_v1(method: &Method) -> Self {
         // A method's name is a token of ASCII; a long one is cut as it may be anything.
         let name: String = method.as_str().chars().take(16).collect();
         Self::new(StatusCode::METHOD_NOT_ALLOWED, format!("this path does not take {name}"))
@@ -161,7 +161,7 @@ impl Problem {
     }
 
     /// 415 of `/v1`.
-    pub(super) fn not_json() -> Self {
+    pub(crate) fn not_json() -> Self {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body is not announced as JSON")
             .expecting("Content-Type: application/json")
     }
@@ -172,7 +172,7 @@ impl Problem {
             .expecting("the origin that Access-Control-Allow-Origin names")
     }
 
-    pub(super) fn busy() -> Self {
+    pub(crate) fn busy() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "sipcast is too busy for this order; try again shortly")
     }
 

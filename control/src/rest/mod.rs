@@ -3,7 +3,7 @@
 //! Takes: requests. Gives: answers; every refusal has a JSON body (`error`).
 
 mod call;
-mod error;
+pub(crate) mod error;
 mod ladder;
 mod page;
 mod push;
