@@ -14,6 +14,7 @@ mod ring;
 mod rtp_ports;
 mod shard;
 mod table;
+pub mod tls;
 
 use std::io;
 use std::thread::JoinHandle;
@@ -25,6 +26,7 @@ use sipcast_contract::{Command, CommandSender, Report, ShardId};
 
 pub use ring::SetupError;
 use shard::Shard;
+pub use tls::TlsRoots;
 
 /// The running shards.
 #[derive(Debug)]
@@ -49,15 +51,17 @@ pub enum StartError {
 }
 
 impl Dataplane {
-    /// Starts `shards` shards, each with its share of the RTP port range, and waits until all are ready.
+    /// Starts `shards` shards, each with its share of the RTP port range, and waits until all are ready. Servers of
+    /// `rtmps://` targets are checked against `roots`.
     ///
     /// # Errors
     /// [`StartError`] names the kernel feature, limit or setting that is in the way.
-    pub fn start(shards: u16, options: &ShardOptions) -> Result<Self, StartError> {
+    pub fn start(shards: u16, options: &ShardOptions, roots: &TlsRoots) -> Result<Self, StartError> {
         let (report_sender, reports) = crossbeam::channel::bounded(MAILBOX_REPORTS_MAX);
         let mut dataplane = Self { senders: Vec::new(), reports, threads: Vec::new() };
         for index in 0..shards.max(1) {
-            match start_shard(ShardId(index), shards.max(1), options.clone(), report_sender.clone()) {
+            let (options, roots) = (options.clone(), roots.clone());
+            match start_shard(ShardId(index), shards.max(1), options, roots, report_sender.clone()) {
                 Ok((sender, thread)) => {
                     dataplane.senders.push(sender);
                     dataplane.threads.push(thread);
@@ -100,13 +104,14 @@ fn start_shard(
     id: ShardId,
     shards: u16,
     options: ShardOptions,
+    roots: TlsRoots,
     reports: Sender<Report>,
 ) -> Result<(CommandSender, JoinHandle<()>), StartError> {
     let (sender, mailbox) = mailbox::mailbox()?;
     let (ready_sender, ready) = crossbeam::channel::bounded(1);
     let thread = std::thread::Builder::new().name(format!("shard-{id}")).spawn(move || {
         // The ring belongs to the thread that makes it (IORING_SETUP_SINGLE_ISSUER).
-        match Shard::new(id, shards, &options, mailbox, reports) {
+        match Shard::new(id, shards, &options, &roots, mailbox, reports) {
             Ok(shard) => {
                 let _ = ready_sender.send(Ok(()));
                 shard.run();

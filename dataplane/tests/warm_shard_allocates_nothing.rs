@@ -1,10 +1,12 @@
-//! Once warm, a shard's thread takes datagrams from the kernel and hands RTMP to it without allocating.
+//! Once warm, a shard's thread takes datagrams from the kernel and hands RTMP and RTMPS to it without allocating.
 
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
+use sipcast_contract::TlsTrust;
+use support::tls_front::tls_front;
 use support::{Node, origin, wait_pictures};
 
 struct Counting;
@@ -68,12 +70,21 @@ fn a_warm_shard_allocates_for_its_reports_only() {
     let callee = node.open(1, 40);
     node.add_target(1, 1, server.rtmp_address(), "warm");
     node.wait_publishing(1, 1);
+    // Two of them: TLS 1.2 and 1.3 lay records out in different ways.
+    for (target, version) in [(2, &rustls::version::TLS12), (3, &rustls::version::TLS13)] {
+        let front = tls_front(server.rtmp_address(), version);
+        node.add_rtmps_target(1, target, "localhost", front, &format!("warm{target}"), TlsTrust::AcceptAny);
+        node.wait_publishing(1, target);
+    }
     wait_pictures(&server, "warm", 120);
+    wait_pictures(&server, "warm3", 60);
 
     let packets = callee.packets();
     COUNTED_THREAD.store(thread("shard-0"), Ordering::Relaxed);
     let begin = std::time::Instant::now();
     wait_pictures(&server, "warm", 60);
+    wait_pictures(&server, "warm2", 1);
+    wait_pictures(&server, "warm3", 1);
     let seconds = begin.elapsed().as_secs();
     COUNTED_THREAD.store(0, Ordering::Relaxed);
     let packets = callee.packets() - packets;

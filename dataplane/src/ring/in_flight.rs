@@ -40,6 +40,8 @@ pub enum Held {
     Address { _socket: Rc<OwnedFd>, _address: Box<[u8; address::LEN_MAX]> },
     /// A buffer to read into.
     Buffer { _socket: Rc<OwnedFd>, buffer: Box<[u8]> },
+    /// Bytes of one piece to send.
+    Bytes { _socket: Rc<OwnedFd>, bytes: Vec<u8> },
     /// A vectored send.
     Send { _socket: Rc<OwnedFd>, memory: Box<SendMemory> },
     /// One datagram out.
@@ -109,6 +111,17 @@ impl<T: Copy> InFlight<T> {
     ) -> (OperationId, *mut u8, u32) {
         let (pointer, len) = (buffer.as_mut_ptr(), buffer.len() as u32);
         (self.insert(tag, Held::Buffer { _socket: socket, buffer }), pointer, len)
+    }
+
+    pub fn insert_bytes(
+        &mut self,
+        tag: T,
+        socket: Rc<OwnedFd>,
+        bytes: Vec<u8>,
+    ) -> (OperationId, *const u8, u32) {
+        // Moving the vector does not move what it holds; a send is far shorter than 4 GiB.
+        let (pointer, len) = (bytes.as_ptr(), bytes.len() as u32);
+        (self.insert(tag, Held::Bytes { _socket: socket, bytes }), pointer, len)
     }
 
     pub fn insert_send(

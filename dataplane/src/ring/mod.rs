@@ -48,6 +48,8 @@ pub enum Outcome {
     Truncated,
     /// Bytes came from a connection; its buffer returns with them. Zero bytes: the peer closed.
     Received(Box<[u8]>, usize),
+    /// Bytes of one piece were sent, so many; their memory returns. Also when the send failed, with none.
+    SentBytes(Vec<u8>, usize),
     /// Done, with the kernel's result (bytes for a send).
     Done(usize),
     /// Failed with this errno.
@@ -123,6 +125,22 @@ impl<T: Copy> Ring<T> {
         let (id, message) = self.in_flight.insert_send(tag, socket.clone(), segments);
         let flags = (libc::MSG_WAITALL | libc::MSG_NOSIGNAL) as u32;
         self.push(opcode::SendMsg::new(Fd(socket.as_raw_fd()), message).flags(flags).build(), id);
+        id
+    }
+
+    /// Sends `bytes`, which come back with the completion, when the kernel has taken every one of them or the
+    /// connection failed. Not patient: when the kernel has no room for them at once, they are not sent.
+    pub fn send_bytes(
+        &mut self,
+        socket: &Rc<OwnedFd>,
+        bytes: Vec<u8>,
+        is_patient: bool,
+        tag: T,
+    ) -> OperationId {
+        let (id, address, len) = self.in_flight.insert_bytes(tag, socket.clone(), bytes);
+        let patience = if is_patient { libc::MSG_WAITALL } else { libc::MSG_DONTWAIT };
+        let flags = patience | libc::MSG_NOSIGNAL;
+        self.push(opcode::Send::new(Fd(socket.as_raw_fd()), address, len).flags(flags).build(), id);
         id
     }
 
@@ -208,6 +226,7 @@ impl<T: Copy> Ring<T> {
         let (tag, held) = self.in_flight.complete(OperationId::from_user_data(user_data), ended)?;
         let mut dropped_by_kernel = None;
         let outcome = match (result, slot, held) {
+            (result, _, Some(Held::Bytes { bytes, .. })) => Outcome::SentBytes(bytes, result.max(0) as usize),
             (errno, _, _) if errno < 0 => {
                 self.buffers.ran_dry += u64::from(-errno == libc::ENOBUFS);
                 Outcome::Failed(-errno)

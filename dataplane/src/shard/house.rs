@@ -22,9 +22,9 @@ impl Shard {
     /// Closes the connections of a broadcast whose targets did not say goodbye in time.
     pub(super) fn cut(&mut self, slot: u32) {
         let Some(broadcast) = self.broadcasts.get_mut(slot) else { return };
-        for (_, connection) in broadcast.connections.drain(..) {
-            if let Some(connection) = self.connections.get_mut(connection) {
-                connection.close(&mut self.ring);
+        for (_, connection_slot) in broadcast.connections.drain(..) {
+            if let Some(connection) = self.connections.get_mut(connection_slot) {
+                connection.close(&mut self.ring, connection_slot);
             }
         }
         self.touch(slot);

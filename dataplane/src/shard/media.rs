@@ -28,7 +28,7 @@ impl Shard {
             // Without a slot the datagrams wait in the socket.
             Outcome::Failed(libc::ENOBUFS) => is_dry = true,
             Outcome::Failed(_) => again = false,
-            Outcome::Done(_) | Outcome::Received(..) => {}
+            Outcome::Done(_) | Outcome::Received(..) | Outcome::SentBytes(..) => {}
         }
         if completion.ended {
             broadcast.listen_ended(port);

@@ -24,7 +24,7 @@ use sipcast_pool::Pool;
 use crate::StartError;
 use crate::broadcast::Broadcast;
 use crate::clock::Clock;
-use crate::connection::Connection;
+use crate::connection::{Connection, SealedBuffers};
 use crate::deadlines::Deadlines;
 use crate::load::Load;
 use crate::mailbox::Mailbox;
@@ -32,6 +32,7 @@ use crate::outbox::Outbox;
 use crate::ring::{Completion, OperationId, Ring};
 use crate::rtp_ports::RtpPorts;
 use crate::table::Table;
+use crate::tls::{TlsClient, TlsRoots};
 
 /// How often figures are reported and ended receives are begun again.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -75,6 +76,10 @@ pub struct Shard {
     completions: Vec<Completion<Tag>>,
     /// The send being put together.
     chunks: ChunkList,
+    /// What TLS made of what came.
+    plain: Vec<u8>,
+    sealed: SealedBuffers,
+    tls: TlsClient,
     /// Arrivals of the pictures whose sends are submitted with this turn.
     departing: Vec<Timestamp>,
     ports: RtpPorts,
@@ -100,6 +105,7 @@ impl Shard {
         id: ShardId,
         shards: u16,
         options: &ShardOptions,
+        roots: &TlsRoots,
         mailbox: Mailbox,
         reports: Sender<Report>,
     ) -> Result<Self, StartError> {
@@ -122,6 +128,9 @@ impl Shard {
             dry: Vec::new(),
             completions: Vec::new(),
             chunks: ChunkList::default(),
+            plain: Vec::new(),
+            sealed: SealedBuffers::default(),
+            tls: TlsClient::new(roots),
             departing: Vec::new(),
             ports: RtpPorts::new(options.rtp_port_min, options.rtp_port_max, id.0, shards),
             broadcasts_max: options.broadcasts_max,
@@ -196,7 +205,7 @@ impl Shard {
             Tag::Transmitted { broadcast } => self.transmitted(broadcast),
             Tag::Connected(slot) => self.connected(slot, &completion.outcome),
             Tag::Received(slot) => self.received(slot, completion.outcome),
-            Tag::Sent(slot) => self.sent(slot, &completion.outcome),
+            Tag::Sent(slot) => self.sent(slot, completion.outcome),
         }
     }
 
@@ -261,8 +270,8 @@ impl Shard {
     fn drain(&mut self) {
         let until = self.clock.read() + GOODBYE_MAX;
         self.ring.cancel(self.wake_read);
-        for (_, connection) in self.connections.iter_mut() {
-            connection.close(&mut self.ring);
+        for (slot, connection) in self.connections.iter_mut() {
+            connection.close(&mut self.ring, slot);
         }
         while self.ring.operations() > 0 && self.clock.read() < until {
             if self.ring.wait(1, Duration::ZERO, Some(OUTBOX_RETRY)).is_err() {
@@ -285,6 +294,7 @@ fn empty_statistics(shard: ShardId) -> ShardStatistics {
         slots_held: 0,
         slots: 0,
         payload_bytes_copied: 0,
+        sealed_bytes: 0,
         cpu: Duration::ZERO,
         added_latency: LatencyHistogram::default(),
         broadcasts: Vec::new(),

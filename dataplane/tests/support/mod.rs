@@ -3,6 +3,7 @@
 
 pub mod callee;
 pub mod deaf_server;
+pub mod tls_front;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use sipcast_contract::report::Refusal;
 use sipcast_contract::statistics::{BroadcastStatistics, ShardStatistics, TargetStatistics};
 use sipcast_contract::{
     BroadcastId, Command, CommandSender, MediaOptions, MediaWanted, Report, RtmpTarget, RtmpUrl, Secret,
-    TargetId, TargetState,
+    TargetId, TargetState, TlsTrust,
 };
 use sipcast_dataplane::Dataplane;
 use sipcast_origin::{Origin, OriginOptions, StreamName, StreamStatistics};
@@ -48,7 +49,8 @@ impl Node {
     }
 
     pub fn with(options: ShardOptions) -> Self {
-        let dataplane = Dataplane::start(1, &options).expect("an io_uring");
+        let dataplane =
+            Dataplane::start(1, &options, &sipcast_dataplane::TlsRoots::none()).expect("an io_uring");
         let commands = dataplane.senders().remove(0);
         let reports = dataplane.reports();
         Self { dataplane, commands, reports, seen: Vec::new(), statistics: None }
@@ -120,6 +122,21 @@ impl Node {
                 vec![server],
             )),
         });
+    }
+
+    pub fn add_rtmps_target(
+        &mut self,
+        id: u64,
+        target: u64,
+        host: &str,
+        server: SocketAddr,
+        stream: &str,
+        tls: TlsTrust,
+    ) {
+        let url = RtmpUrl::parse(&format!("rtmps://{host}:{}/live", server.port())).expect("valid");
+        let spec = RtmpTarget { tls, ..RtmpTarget::new(url, Secret::new(stream.to_owned()), vec![server]) };
+        let (broadcast, target) = (BroadcastId(id), TargetId(target));
+        self.send(Command::AddTarget { broadcast, target, spec: Box::new(spec) });
     }
 
     pub fn wait_state(&mut self, id: u64, target: u64, wanted: impl Fn(TargetState) -> bool) {
