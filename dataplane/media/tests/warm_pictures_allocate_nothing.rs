@@ -6,7 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use sim::{World, address, both};
-use sipcast_contract::{MediaOptions, NegotiatedMedia, TargetId};
+use sipcast_contract::{MediaOptions, NegotiatedMedia, Secret, SrtpMaster, SrtpSession, SrtpSuite, TargetId};
 use sipcast_media::pipeline::Port;
 
 struct Counting;
@@ -41,9 +41,25 @@ static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn a_warm_picture_allocates_nothing() {
+    let suites =
+        [SrtpSuite::AesCm128HmacSha1_80, SrtpSuite::AesCm128HmacSha1_32, SrtpSuite::AeadAes128Gcm].map(Some);
+    for suite in [None].into_iter().chain(suites) {
+        warm_pictures(suite);
+    }
+}
+
+fn warm_pictures(suite: Option<SrtpSuite>) {
     let options = MediaOptions { silent_audio: false, ..MediaOptions::default() };
     let mut world = World::with_options(141, &options);
-    world.pipeline.set_media(&NegotiatedMedia { audio: None, ..both() }, world.now);
+    let mut media = NegotiatedMedia { audio: None, ..both() };
+    if let Some((suite, video)) = suite.zip(media.video.as_mut()) {
+        let master = |seed| Secret::new(SrtpMaster { key: [seed; 16], salt: [seed; 14] });
+        let session = SrtpSession { suite, receive: master(1), send: master(2) };
+        world.callee.begin_srtp(&session);
+        video.transport.srtp = Some(Box::new(session));
+        video.feedback.nack = true;
+    }
+    world.pipeline.set_media(&media, world.now);
     world.add_target(1);
     world.callee.sends_audio = false;
     world.run(3000);
@@ -61,6 +77,8 @@ fn a_warm_picture_allocates_nothing() {
                 ((world.now - sipcast_contract::Timestamp::from_millis(1000)).as_micros() * 9 / 100) as u32;
             let rtp = world.callee.rtp_base.wrapping_add(rtp).wrapping_add((index + 1) * 3000);
             let packets = world.callee.packets(&picture, rtp);
+            let packets = packets.into_iter().map(|bytes| world.callee.protect(Port::VideoRtp, bytes));
+            let packets: Vec<_> = packets.collect();
             packets.iter().map(|bytes| world.segment(bytes)).collect()
         })
         .collect();
@@ -92,7 +110,7 @@ fn a_warm_picture_allocates_nothing() {
         allocations.push(COUNT.get() - before);
     }
     assert!(sent > 100_000, "{sent} bytes went through");
-    assert_eq!(allocations[20..].iter().sum::<u64>(), 0, "{allocations:?}");
+    assert_eq!(allocations[20..].iter().sum::<u64>(), 0, "{suite:?}: {allocations:?}");
     drop(pictures);
     // The server saw only a part of the stream: end without a farewell.
     world.sink_mut(1).disconnect();

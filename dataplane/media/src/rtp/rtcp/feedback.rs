@@ -103,7 +103,7 @@ impl<'a> Feedback<'a> {
     }
 
     /// The entries, none if it is no Generic NACK.
-    pub fn nack_entries(&self) -> impl Iterator<Item = NackEntry> + 'a {
+    pub fn nack_entries(&self) -> impl Iterator<Item = NackEntry> + use<'a> {
         let is_nack = self.packet_type == TRANSPORT_FEEDBACK && self.format == GENERIC_NACK;
         let (entries, _) = if is_nack { self.information } else { &[] }.as_chunks::<NACK_ENTRY_LEN>();
         entries.iter().map(|[p0, p1, b0, b1]| NackEntry {
@@ -113,7 +113,7 @@ impl<'a> Feedback<'a> {
     }
 
     /// The entries of a TMMBR, none if it is none.
-    pub fn bit_rate_requests(&self) -> impl Iterator<Item = BitRateEntry> + 'a {
+    pub fn bit_rate_requests(&self) -> impl Iterator<Item = BitRateEntry> + use<'a> {
         self.bit_rate_entries(BIT_RATE_REQUEST)
     }
 
@@ -123,7 +123,7 @@ impl<'a> Feedback<'a> {
     }
 
     /// The entries of a TMMBN, none if it is none.
-    pub fn bit_rate_notifications(&self) -> impl Iterator<Item = BitRateEntry> + 'a {
+    pub fn bit_rate_notifications(&self) -> impl Iterator<Item = BitRateEntry> + use<'a> {
         self.bit_rate_entries(BIT_RATE_NOTIFICATION)
     }
 
