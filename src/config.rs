@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use sipcast_control::sip_endpoint::AudioCodecs;
 use toml::{Table, Value};
 
 /// The example file, which documents every key with its default.
@@ -53,6 +54,8 @@ pub struct Sip {
     pub listen: SocketAddr,
     /// Also listen on TCP.
     pub tcp: bool,
+    /// Protection of RTP in calls whose order and service profile say nothing about it.
+    pub media_security: MediaSecurity,
     /// Address written into Via, Contact and SDP when it differs from the local one (static NAT).
     pub advertised_address: Option<IpAddr>,
     /// User-Agent header.
@@ -85,6 +88,26 @@ pub struct Media {
     pub pool_mib: u32,
     /// Milliseconds a missing packet is waited for.
     pub reorder_wait_ms: u16,
+    /// Audio codecs to offer and take, best first, at commas.
+    pub audio_codecs: String,
+    /// Offer comfort noise (RFC 3389).
+    pub comfort_noise: bool,
+    /// Milliseconds of sound in one packet to ask for.
+    pub packet_time_ms: u16,
+    /// Ask Opus senders for two channels.
+    pub opus_stereo: bool,
+    /// Offer RTP/AVPF and RTP/SAVPF (RFC 4585) at first.
+    pub avpf: bool,
+    /// Offer H.264 Main profile.
+    pub h264_main: bool,
+    /// Offer H.264 High profile.
+    pub h264_high: bool,
+    /// Largest picture, in macroblocks (`max-fs`).
+    pub video_macroblocks_max: u32,
+    /// Macroblocks in one second (`max-mbps`).
+    pub video_macroblocks_per_s_max: u32,
+    /// Bandwidth of video offered, in bits per second (`b=TIAS`).
+    pub video_bit_rate_bps_max: u32,
     /// Ask for an IDR picture when none came for so many milliseconds; 0: never periodically.
     pub keyframe_interval_ms: u32,
     /// Bit rate that callees are asked to keep their video to, in bits per second; 0: not asked.
@@ -146,6 +169,19 @@ pub enum LogFormat {
     Json,
 }
 
+/// Protection of RTP (SRTP with keys by RFC 4568).
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum MediaSecurity {
+    /// Plain RTP.
+    #[default]
+    Off,
+    /// SRTP where the callee takes it (RFC 8643).
+    Opportunistic,
+    /// SRTP or no call.
+    Mandatory,
+}
+
 impl Default for Rest {
     fn default() -> Self {
         Self {
@@ -162,6 +198,7 @@ impl Default for Sip {
         Self {
             listen: (Ipv4Addr::UNSPECIFIED, 5060).into(),
             tcp: true,
+            media_security: MediaSecurity::default(),
             advertised_address: None,
             user_agent: concat!("sipcast/", env!("CARGO_PKG_VERSION")).to_owned(),
             register_expires_s: 600,
@@ -182,6 +219,16 @@ impl Default for Media {
             gather_ms: 5,
             pool_mib: 64,
             reorder_wait_ms: 60,
+            audio_codecs: "opus, g722, speex/16000, speex/32000, pcmu, pcma, speex/8000".to_owned(),
+            comfort_noise: false,
+            packet_time_ms: 20,
+            opus_stereo: false,
+            avpf: false,
+            h264_main: false,
+            h264_high: true,
+            video_macroblocks_max: 8_192,
+            video_macroblocks_per_s_max: 245_760,
+            video_bit_rate_bps_max: 4_000_000,
             keyframe_interval_ms: 2_000,
             video_bit_rate_wanted_bps: 0,
         }
@@ -292,6 +339,27 @@ impl Config {
             ((4..=127).contains(&media.pool_mib), "media.pool_mib", "from 4 to 127"),
             (media.broadcasts_per_shard_max >= 1, "media.broadcasts_per_shard_max", "at least 1"),
             (media.reorder_wait_ms <= 1000, "media.reorder_wait_ms", "from 0 to 1000"),
+            (
+                media.audio_codecs.parse::<AudioCodecs>().is_ok(),
+                "media.audio_codecs",
+                "a list at commas of opus, g722, speex/16000, speex/32000, pcmu, pcma, speex/8000",
+            ),
+            ((10..=60).contains(&media.packet_time_ms), "media.packet_time_ms", "from 10 to 60"),
+            (
+                (99..=36_864).contains(&media.video_macroblocks_max),
+                "media.video_macroblocks_max",
+                "from 99 (176x144) to 36864 (4096x2304)",
+            ),
+            (
+                (1_485..=2_073_600).contains(&media.video_macroblocks_per_s_max),
+                "media.video_macroblocks_per_s_max",
+                "from 1485 to 2073600",
+            ),
+            (
+                (64_000..=100_000_000).contains(&media.video_bit_rate_bps_max),
+                "media.video_bit_rate_bps_max",
+                "from 64000 to 100000000",
+            ),
             (
                 matches!(media.video_bit_rate_wanted_bps, 0 | 64_000..=100_000_000),
                 "media.video_bit_rate_wanted_bps",
@@ -411,6 +479,25 @@ mod tests {
         assert_eq!((config.rtmp.stream_name_prefix.as_str(), config.sip.tcp), ("", false));
         let config = load("", &[], &[("rtmp.stream_name_prefix", "12")]).expect("valid");
         assert_eq!(config.rtmp.stream_name_prefix, "12");
+    }
+
+    #[test]
+    fn offers_are_checked_and_the_defaults_are_those_of_the_sip_side() {
+        for (key, wrong) in [
+            ("media.audio_codecs", "opus, g729"),
+            ("media.packet_time_ms", "5"),
+            ("media.video_macroblocks_max", "1"),
+            ("media.video_macroblocks_per_s_max", "1"),
+            ("media.video_bit_rate_bps_max", "1000"),
+        ] {
+            let error = load("", &[], &[(key, wrong)]).expect_err(key).to_string();
+            assert!(error.starts_with(key), "{error}");
+        }
+        let error = load("", &[], &[("sip.media_security", "maybe")]).expect_err("unknown").to_string();
+        assert!(error.contains("opportunistic"), "{error}");
+        let config = load("", &[("SIPCAST_SIP_MEDIA_SECURITY", "mandatory")], &[]).expect("valid");
+        assert_eq!(config.sip.media_security, MediaSecurity::Mandatory);
+        assert_eq!(Media::default().audio_codecs, AudioCodecs::default().to_string());
     }
 
     #[test]

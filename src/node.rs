@@ -11,6 +11,7 @@ use sipcast_contract::options::{AacOptions, ShardOptions};
 use sipcast_control::sip_endpoint::SipOptions;
 use sipcast_control::{ControlOptions, ControlPlane, CorsOptions, PageDefaults, SipEndpoint, StreamPrefix};
 use sipcast_dataplane::Dataplane;
+use sipcast_control::sip_endpoint::{MediaSecurity, OfferOptions};
 use sipcast_origin::{Origin, OriginOptions};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
@@ -233,7 +234,33 @@ fn sip_options(config: &Config) -> SipOptions {
         register_expires_s: sip.register_expires_s,
         session_expires_s: sip.session_expires_s,
         ring_timeout: Duration::from_secs(sip.ring_timeout_s.into()),
+        offer: offer_options(&config.media),
         ..SipOptions::default()
+    }
+}
+
+fn offer_options(media: &crate::config::Media) -> OfferOptions {
+    OfferOptions {
+        // The configuration was checked when it was read.
+        audio_codecs: media.audio_codecs.parse().unwrap_or_default(),
+        comfort_noise: media.comfort_noise,
+        packet_time_ms: media.packet_time_ms,
+        opus_stereo: media.opus_stereo,
+        feedback_profile: media.avpf,
+        h264_main: media.h264_main,
+        h264_high: media.h264_high,
+        video_macroblocks_max: media.video_macroblocks_max,
+        video_macroblocks_per_s_max: media.video_macroblocks_per_s_max,
+        video_bit_rate_bps_max: media.video_bit_rate_bps_max,
+        ..OfferOptions::default()
+    }
+}
+
+const fn media_security(security: crate::config::MediaSecurity) -> MediaSecurity {
+    match security {
+        crate::config::MediaSecurity::Off => MediaSecurity::Off,
+        crate::config::MediaSecurity::Opportunistic => MediaSecurity::Opportunistic,
+        crate::config::MediaSecurity::Mandatory => MediaSecurity::Mandatory,
     }
 }
 
@@ -265,6 +292,7 @@ fn control_options(
         broadcasts_max: config.rest.broadcasts_max,
         grace: Duration::from_secs(config.rest.finished_call_grace_s.into()),
         stream_prefix,
+        media_security: media_security(config.sip.media_security),
         media: MediaOptions {
             aac: AacOptions {
                 sample_rate_hz: config.audio.sample_rate_hz,

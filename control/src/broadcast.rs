@@ -88,7 +88,8 @@ pub(crate) struct StartOrder {
     pub(crate) callee: String,
     pub(crate) account: Account,
     pub(crate) wanted: MediaWanted,
-    pub(crate) security: MediaSecurity,
+    /// `None`: as configured.
+    pub(crate) security: Option<MediaSecurity>,
     /// How it joins a meeting.
     pub(crate) joining: Joining,
     pub(crate) app_key: Option<String>,

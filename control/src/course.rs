@@ -55,6 +55,7 @@ impl Course {
         let mut media = broadcasts.shared.options.media.clone();
         media.aac = sound.unwrap_or(media.aac);
         media.video_bit_rate_wanted = order.video_bit_rate_wanted.or(media.video_bit_rate_wanted);
+        let security = security.unwrap_or(broadcasts.shared.options.media_security);
         let prefix = &broadcasts.shared.options.stream_prefix;
         let direct = direct.map(|d| {
             let name = d.published_name(prefix);

@@ -33,6 +33,7 @@ use std::time::Duration;
 use axum::http::HeaderValue;
 use crossbeam::channel::Receiver;
 use sipcast_contract::{CommandSender, MediaOptions, Report, RtmpTarget, Secret};
+use sipcast_sip::MediaSecurity;
 use sipcast_sip::profile::Profiles;
 
 pub use broadcast::Drained;
@@ -57,6 +58,8 @@ pub struct ControlOptions {
     pub stream_prefix: StreamPrefix,
     /// How media is treated.
     pub media: MediaOptions,
+    /// Protection of RTP where neither an order nor its service profile says.
+    pub media_security: MediaSecurity,
     /// Address that RTP ports are bound at; `None`: the one that is offered. Behind a 1:1 NAT, where the offered
     /// address is none of this machine, an own address or the unspecified one.
     pub media_bind: Option<IpAddr>,
@@ -85,6 +88,7 @@ impl Default for ControlOptions {
             grace: Duration::from_secs(10),
             stream_prefix: StreamPrefix::default(),
             media: MediaOptions::default(),
+            media_security: MediaSecurity::default(),
             media_bind: None,
             media_offered: None,
             flash_version: RtmpTarget::FLASH_VERSION_DEFAULT.to_owned(),

@@ -345,7 +345,7 @@ impl OrderRequest {
             callee,
             account,
             wanted,
-            security: media_security(self.media_security)?.or(security).unwrap_or_default(),
+            security: media_security(self.media_security)?.or(security),
             joining,
             app_key: APP_KEY.optional("appKey", self.app_key)?,
             direct: self.direct.map(|direct| direct.validate("")).transpose()?,
@@ -605,7 +605,7 @@ mod tests {
             order.wanted.audio && order.wanted.video && order.direct.is_none() && order.targets.is_empty()
         );
         assert_eq!((order.account.port, order.account.authentication_name.as_str()), (5060, "caster"));
-        assert_eq!(order.security, MediaSecurity::Off);
+        assert_eq!(order.security, None, "as configured");
     }
 
     #[test]

@@ -33,7 +33,6 @@ use std::time::Duration;
 use rsipstack::sip::Header;
 use rsipstack::sip::headers::Supported;
 use sipcast_contract::Timestamp;
-use sipcast_sip::sdp::OfferOptions;
 use sipcast_sip::uri::Addresses;
 use sipcast_sip::{Account, CallEvent, CallOrder, status};
 use tokio::sync::mpsc;
@@ -43,6 +42,8 @@ use tokio_util::task::TaskTracker;
 
 pub use ladder::{LadderDirection, LadderEntry, LadderView};
 pub use register::RegistrationView;
+pub use sipcast_sip::MediaSecurity;
+pub use sipcast_sip::sdp::{AudioCodecs, OfferOptions};
 pub use steering::CallControl;
 pub use tls::{TlsIdentity, TlsOptions, TlsRoots, TlsSetupError, TlsVersion};
 
