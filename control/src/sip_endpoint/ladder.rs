@@ -114,7 +114,9 @@ impl Ladder {
         let mut entry = LadderEntry {
             at_ms,
             direction,
-            transport: peer.and_then(|peer| peer.r#type).map_or_else(String::new, |t| t.to_string().to_uppercase()),
+            transport: peer
+                .and_then(|peer| peer.r#type)
+                .map_or_else(String::new, |t| t.to_string().to_uppercase()),
             peer: peer.map_or_else(String::new, |peer| peer.addr.to_string()),
             start_line: cut(start_line, START_LINE_BYTES_MAX).to_owned(),
             text: cut(text, MESSAGE_BYTES_MAX).to_owned(),
@@ -198,7 +200,14 @@ impl Ladders {
         if ladders.is_empty() {
             return;
         }
-        let text = message.to_string();
+        let mut text = message.to_string();
+        if let SipMessage::Response(response) = message
+            && let Some(phrase) = &response.wire_reason
+            && let Some((_, rest)) = text.split_once("\r\n")
+        {
+            // The stack writes the phrase of the RFC; what the peer said says more.
+            text = format!("SIP/2.0 {} {phrase}\r\n{rest}", response.status_code.code());
+        }
         ladders.iter().for_each(|ladder| ladder.record(direction, &text, peer));
     }
 

@@ -227,7 +227,13 @@ impl Registrations {
     /// Nobody gets this registration any more; it is shown until the next one of its account, or too many failed.
     fn fail(&self, registration: &Arc<Registration>, end: CallEnd) {
         let _alive = self.lock();
-        registration.shown().note_failure(end.sip_status, &end.reason);
+        {
+            let mut shown = registration.shown();
+            // What the registrar said is better than what it means for the calls.
+            if shown.reason.is_none() {
+                shown.note_failure(end.sip_status, &end.reason);
+            }
+        }
         registration.state.send_replace(State::Failed(end));
     }
 

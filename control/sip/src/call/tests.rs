@@ -64,6 +64,7 @@ fn drain(call: &mut Call) -> Vec<String> {
             Action::Event(CallEvent::Media { .. }) => "media".into(),
             Action::Event(CallEvent::Established) => "established".into(),
             Action::Event(CallEvent::Hold(held)) => format!("hold {held}"),
+            Action::Event(CallEvent::DtmfSent(steps)) => format!("sent {steps}"),
             Action::Event(CallEvent::Ended(end)) => format!("ended {} {}", end.status, end.sip_status),
         })
         .collect()
@@ -230,6 +231,130 @@ fn mutated_answers_and_offers_never_panic() {
         call.handle_ack(bytes);
         call.handle_timeout(at(100_000));
     });
+}
+
+const FORK_A: (&str, &str) = ("To", "<sip:8801@x>;tag=a");
+const FORK_B: (&str, &str) = ("To", "<sip:8801@x>;tag=b");
+
+fn other(answer: &str) -> String {
+    answer.replace("5000", "7000").replace("5002", "7002")
+}
+
+/// RTP port of the audio that was told last.
+fn audio_port(call: &Call) -> u16 {
+    call.media.as_ref().unwrap().audio.as_ref().unwrap().transport.remote_rtp.unwrap().port()
+}
+
+#[test]
+fn media_follows_the_last_fork_and_in_the_end_the_answering_one() {
+    let mut call = started();
+    assert_eq!(respond(&mut call, 183, &[FORK_A], ANSWER), ["media", "RING_MEDIA"]);
+    assert_eq!(respond(&mut call, 183, &[FORK_B], &other(ANSWER)), ["media"]);
+    assert_eq!(audio_port(&call), 7000);
+    // The first one again, with the same description.
+    assert_eq!(respond(&mut call, 183, &[FORK_A], ANSWER), ["media"]);
+    assert_eq!(audio_port(&call), 5000);
+    // The other one answers, without saying again what it said reliably.
+    assert_eq!(respond(&mut call, 200, &[FORK_B], ""), ["media", "ESTABLISHED", "established"]);
+    assert_eq!(audio_port(&call), 7000);
+    assert_eq!(respond(&mut call, 200, &[FORK_A], ANSWER), ["fork a"]);
+    // What the answering fork agreed on is what goes on.
+    assert_eq!(request(&mut call, "UPDATE", &[], &other(ANSWER))[0], "answer 200 sdp");
+    assert_eq!(audio_port(&call), 7000);
+}
+
+#[test]
+fn an_intermediary_that_changes_the_tag_keeps_its_early_answer() {
+    let mut call = started();
+    respond(&mut call, 183, &[FORK_A], ANSWER);
+    assert_eq!(respond(&mut call, 200, &[FORK_B], ""), ["ESTABLISHED", "established"]);
+    assert_eq!(audio_port(&call), 5000);
+}
+
+#[test]
+fn forks_are_bounded_and_the_answer_still_counts() {
+    let mut call = started();
+    for number in 0..3 * FORKS_MAX {
+        let to = format!("<sip:8801@x>;tag=f{number}");
+        respond(&mut call, 183, &[("To", &to)], ANSWER);
+        assert!(call.forks.len() < FORKS_MAX);
+    }
+    let to = format!("<sip:8801@x>;tag=f{}", 3 * FORKS_MAX);
+    respond(&mut call, 200, &[("To", &to)], &other(ANSWER));
+    assert_eq!(audio_port(&call), 7000);
+}
+
+#[test]
+fn an_early_dialog_takes_an_update_once_our_offer_is_answered() {
+    let mut call = started();
+    let from = ("f", "<sip:8801@x>;tag=a");
+    assert_eq!(request(&mut call, "UPDATE", &[from], ANSWER), ["answer 491"], "RFC 3311 §5.2");
+    respond(&mut call, 183, &[FORK_A], ANSWER);
+    assert_eq!(request(&mut call, "INVITE", &[from], ANSWER), ["answer 491"]);
+    let moved = other(ANSWER);
+    assert_eq!(request(&mut call, "UPDATE", &[from], &moved), ["answer 200 sdp", "media"]);
+    assert_eq!(audio_port(&call), 7000);
+    assert_eq!(request(&mut call, "UPDATE", &[from], ""), ["answer 200"]);
+    assert_eq!(respond(&mut call, 200, &[FORK_A], ""), ["ESTABLISHED", "established"]);
+    assert_eq!(audio_port(&call), 7000);
+}
+
+/// A call whose refresh by `allow` methods is out at 450 s.
+fn refreshing(allow: &str) -> (Call, String) {
+    let mut call = established(&[("Session-Expires", "900;refresher=uac"), ("Allow", allow)]);
+    call.handle_timeout(at(451));
+    let out = drain(&mut call).pop().unwrap();
+    (call, out)
+}
+
+fn refresh_answer(call: &mut Call, status: u16, now: u64) -> Vec<String> {
+    call.handle_refresh_response(&Response { status, phrase: "", headers: &[], body: b"" }, at(now));
+    drain(call)
+}
+
+#[test]
+fn glare_meets_491_both_ways_and_is_tried_again_in_time() {
+    let (mut call, out) = refreshing("INVITE");
+    assert_eq!(out, "refresh INVITE");
+    assert_eq!(request(&mut call, "INVITE", &[], ANSWER), ["answer 491"]);
+    assert_eq!(request(&mut call, "UPDATE", &[], ANSWER), ["answer 491"]);
+    assert_eq!(refresh_answer(&mut call, 491, 452), [""; 0]);
+    // RFC 3261 §14.1: the owner of the Call-ID waits 2.1 to 4 s.
+    let again = call.next_timeout().unwrap();
+    assert!(
+        (Timestamp::from_millis(454_100)..=Timestamp::from_millis(456_000)).contains(&again),
+        "{again:?}"
+    );
+    call.handle_timeout(again);
+    assert_eq!(drain(&mut call), ["refresh INVITE"]);
+}
+
+#[test]
+fn a_refresh_of_the_peer_saves_ours() {
+    let (mut call, _) = refreshing("INVITE");
+    refresh_answer(&mut call, 491, 452);
+    assert_eq!(request(&mut call, "INVITE", &[("k", "timer")], ANSWER)[0], "answer 200 sdp");
+    assert!(call.refresh.is_none());
+}
+
+#[test]
+fn an_update_of_ours_has_no_offer_that_could_cross() {
+    let (mut call, out) = refreshing("INVITE, UPDATE");
+    assert_eq!(out, "refresh UPDATE");
+    assert_eq!(request(&mut call, "INVITE", &[("k", "timer")], ANSWER)[0], "answer 200 sdp");
+    assert_eq!(refresh_answer(&mut call, 200, 453), [""; 0]);
+    assert!(call.is_established());
+}
+
+#[test]
+fn info_packages_are_refused_and_older_info_is_taken() {
+    let mut call = established(&[]);
+    assert_eq!(request(&mut call, "INFO", &[("Info-Package", "trickle-ice")], "x"), ["answer 469"]);
+    assert_eq!(
+        request(&mut call, "INFO", &[("Content-Type", "application/media_control+xml")], "x"),
+        ["answer 200"]
+    );
+    assert_eq!(request(&mut call, "REFER", &[("Refer-To", "<sip:x@y>")], ""), ["answer 405"]);
 }
 
 /// The first `m=` line of each INVITE that is out, and whether it names keys.

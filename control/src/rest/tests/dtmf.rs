@@ -22,8 +22,12 @@ async fn digits_before_the_answer_wait_and_keep_their_order() {
     call.answer().await;
     let mut sent = Vec::new();
     while sent.len() < 2 {
-        if let Command::SendDtmf { steps, .. } = bench.command().await {
+        if let Command::SendDtmf { broadcast, steps } = bench.command().await {
             sent.push(steps);
+            if sent.len() == 2 {
+                assert!(call.acts.try_recv().is_err(), "INFO does not overtake events");
+                bench.reports.send(Report::DtmfSent { broadcast }).expect("heard");
+            }
         }
     }
     assert_eq!(sent, [parse("47").expect("valid"), parse("11#").expect("valid")]);
