@@ -18,6 +18,8 @@ pub const EXAMPLE: &str = include_str!("../docs/sipcast.example.toml");
 pub struct Config {
     /// REST API and page.
     pub rest: Rest,
+    /// gRPC.
+    pub grpc: Grpc,
     /// SIP user agent.
     pub sip: Sip,
     /// RTP and shards.
@@ -46,6 +48,16 @@ pub struct Rest {
     pub allow_origin: String,
 }
 
+/// `[grpc]`
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Grpc {
+    /// Offer gRPC.
+    pub enabled: bool,
+    /// Its address and port.
+    pub listen: SocketAddr,
+}
+
 /// `[sip]`
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
@@ -54,6 +66,42 @@ pub struct Sip {
     pub listen: SocketAddr,
     /// Also listen on TCP.
     pub tcp: bool,
+    /// With `listen` on all IPv4 addresses: also on all IPv6 ones, if this machine has any.
+    pub ipv6: bool,
+    /// One more address of this machine, of the other family, at the port of `listen`.
+    pub listen_also: Option<IpAddr>,
+    /// Name servers to ask; empty: the system's.
+    pub name_servers: Vec<SocketAddr>,
+    /// Send requests of more than 1300 bytes over TCP when no transport was ordered.
+    pub large_requests_over_tcp: bool,
+    /// Seconds between pings to registrars and outbound proxies over UDP; 0: none.
+    pub keep_alive_udp_s: u16,
+    /// Seconds between pings over TCP and TLS; 0: none.
+    pub keep_alive_stream_s: u16,
+    /// Trusted issuers of servers' certificates: `system`, `unverified`, or a PEM file.
+    pub tls_roots: String,
+    /// Our certificate chain for servers that ask for one, PEM.
+    pub tls_client_certificate: Option<PathBuf>,
+    /// Its key.
+    pub tls_client_key: Option<PathBuf>,
+    /// Server name to ask for and verify instead of the dialled one.
+    pub tls_server_name: Option<String>,
+    /// Offer ALPN.
+    pub tls_alpn: bool,
+    /// Lowest version of TLS.
+    pub tls_version_min: TlsVersion,
+    /// Highest version of TLS.
+    pub tls_version_max: TlsVersion,
+    /// Certificate chain to listen for TLS with, PEM; unset: no listener.
+    pub tls_certificate: Option<PathBuf>,
+    /// Its key.
+    pub tls_key: Option<PathBuf>,
+    /// Issuers whose certificates are demanded of who connects over TLS, PEM.
+    pub tls_client_roots: Option<PathBuf>,
+    /// Port to listen for TLS at.
+    pub tls_port: u16,
+    /// Seconds a TLS handshake may take.
+    pub tls_handshake_s: u16,
     /// Protection of RTP in calls whose order and service profile say nothing about it.
     pub media_security: MediaSecurity,
     /// Address written into Via, Contact and SDP when it differs from the local one (static NAT).
@@ -66,6 +114,8 @@ pub struct Sip {
     pub session_expires_s: u32,
     /// Seconds to wait for an answer.
     pub ring_timeout_s: u32,
+    /// File with service profiles, which go before the built-in ones.
+    pub profiles_file: Option<PathBuf>,
 }
 
 /// `[media]`
@@ -136,6 +186,12 @@ pub struct Rtmp {
     pub stream_name_prefix: String,
     /// `flashVer` of the connect command.
     pub flash_version: String,
+    /// Root certificates (PEM) for `rtmps://` besides the system's.
+    pub tls_roots: Option<PathBuf>,
+    /// Check certificates of `rtmps://` servers where an order does not say otherwise.
+    pub tls_verify: bool,
+    /// File with contracts of RTMP services, which go before the built-in ones.
+    pub contracts_file: Option<PathBuf>,
 }
 
 /// `[origin]`
@@ -169,6 +225,17 @@ pub enum LogFormat {
     Json,
 }
 
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    #[serde(rename = "1.2")]
+    V1_2,
+    /// RFC 8446.
+    #[serde(rename = "1.3")]
+    V1_3,
+}
+
 /// Protection of RTP (SRTP with keys by RFC 4568).
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
@@ -193,17 +260,42 @@ impl Default for Rest {
     }
 }
 
+impl Default for Grpc {
+    fn default() -> Self {
+        Self { enabled: false, listen: (Ipv4Addr::LOCALHOST, 9090).into() }
+    }
+}
+
 impl Default for Sip {
     fn default() -> Self {
         Self {
             listen: (Ipv4Addr::UNSPECIFIED, 5060).into(),
             tcp: true,
+            ipv6: true,
+            listen_also: None,
+            name_servers: Vec::new(),
+            large_requests_over_tcp: true,
+            keep_alive_udp_s: 25,
+            keep_alive_stream_s: 90,
+            tls_roots: "system".to_owned(),
+            tls_client_certificate: None,
+            tls_client_key: None,
+            tls_server_name: None,
+            tls_alpn: false,
+            tls_version_min: TlsVersion::V1_2,
+            tls_version_max: TlsVersion::V1_3,
+            tls_certificate: None,
+            tls_key: None,
+            tls_client_roots: None,
+            tls_port: 5061,
+            tls_handshake_s: 5,
             media_security: MediaSecurity::default(),
             advertised_address: None,
             user_agent: concat!("sipcast/", env!("CARGO_PKG_VERSION")).to_owned(),
             register_expires_s: 600,
             session_expires_s: 1800,
             ring_timeout_s: 120,
+            profiles_file: None,
         }
     }
 }
@@ -246,6 +338,9 @@ impl Default for Rtmp {
         Self {
             stream_name_prefix: "rtmp_".to_owned(),
             flash_version: "FMLE/3.0 (compatible; sipcast)".to_owned(),
+            tls_roots: None,
+            tls_verify: true,
+            contracts_file: None,
         }
     }
 }
@@ -376,6 +471,28 @@ impl Config {
             (sip.session_expires_s >= 90, "sip.session_expires_s", "at least 90 (RFC 4028 §4)"),
             (sip.register_expires_s >= 30, "sip.register_expires_s", "at least 30"),
             (sip.ring_timeout_s >= 1, "sip.ring_timeout_s", "at least 1"),
+            (sip.name_servers.len() <= 4, "sip.name_servers", "at most four of ADDRESS:PORT"),
+            (
+                sip.listen_also.is_none_or(|also| also.is_ipv4() != sip.listen.is_ipv4()),
+                "sip.listen_also",
+                "of the other address family than sip.listen",
+            ),
+            (matches!(sip.keep_alive_udp_s, 0 | 10..=3600), "sip.keep_alive_udp_s", "0 or from 10 to 3600"),
+            (matches!(sip.keep_alive_stream_s, 0 | 15..=3600), "sip.keep_alive_stream_s", "0 or from 15 to 3600"),
+            (!sip.tls_roots.is_empty(), "sip.tls_roots", "\"system\", \"unverified\" or a PEM file"),
+            (sip.tls_version_min <= sip.tls_version_max, "sip.tls_version_min", "not above sip.tls_version_max"),
+            (
+                sip.tls_client_certificate.is_some() == sip.tls_client_key.is_some(),
+                "sip.tls_client_key",
+                "set together with sip.tls_client_certificate",
+            ),
+            (
+                sip.tls_certificate.is_some() == sip.tls_key.is_some(),
+                "sip.tls_key",
+                "set together with sip.tls_certificate",
+            ),
+            (sip.tls_port >= 1, "sip.tls_port", "a port number"),
+            ((1..=60).contains(&sip.tls_handshake_s), "sip.tls_handshake_s", "from 1 to 60"),
         ];
         match rules.into_iter().find(|(holds, ..)| !holds) {
             Some((_, key, expected)) => Err(ConfigError::Range(key, expected)),
@@ -430,6 +547,9 @@ fn set(table: &mut Table, section: &str, key: &str, text: &str) -> Result<(), St
 }
 
 fn scalar(text: &str) -> Option<Value> {
+    if text.starts_with('[') {
+        return toml::from_str::<Table>(&format!("list = {text}")).ok()?.remove("list");
+    }
     text.parse::<i64>().map(Value::Integer).or_else(|_| text.parse::<bool>().map(Value::Boolean)).ok()
 }
 

@@ -1,16 +1,17 @@
 //! One running sipcast: everything bound and started in order, drained and stopped in the reverse one.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use axum::serve::ListenerExt;
-use sipcast_contract::MediaOptions;
+use sipcast_contract::{MediaOptions, TlsTrust};
 use sipcast_contract::limits::SLOT_LEN;
 use sipcast_contract::options::{AacOptions, ShardOptions};
-use sipcast_control::sip_endpoint::SipOptions;
-use sipcast_control::{ControlOptions, ControlPlane, CorsOptions, PageDefaults, SipEndpoint, StreamPrefix};
-use sipcast_dataplane::Dataplane;
+use sipcast_control::sip_endpoint::{self, SipOptions, TlsIdentity, TlsOptions};
+use sipcast_control::{ControlOptions, ControlPlane, CorsOptions, PageDefaults, Profiles, SipEndpoint, StreamPrefix, TargetContracts};
+use sipcast_dataplane::{Dataplane, TlsRoots};
 use sipcast_control::sip_endpoint::{MediaSecurity, OfferOptions};
 use sipcast_origin::{Origin, OriginOptions};
 use socket2::{SockRef, TcpKeepalive};
@@ -19,8 +20,23 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::telemetry;
+
+/// What RTMP services demand: the built-in contracts, with the operator's before them.
+fn contracts(config: &Config) -> anyhow::Result<TargetContracts> {
+    let Some(path) = &config.rtmp.contracts_file else { return Ok(TargetContracts::default()) };
+    let at = || format!("rtmp.contracts_file {}", path.display());
+    let text = std::fs::read_to_string(path).with_context(at)?;
+    TargetContracts::with_own(&text).with_context(at)
+}
+
+/// What conference services want: the built-in profiles, with the operator's before them.
+fn profiles(config: &Config) -> anyhow::Result<Profiles> {
+    let Some(path) = &config.sip.profiles_file else { return Ok(Profiles::default()) };
+    let text = std::fs::read_to_string(path).with_context(|| format!("sip.profiles_file {}", path.display()))?;
+    Profiles::default().with(&path.display().to_string(), &text).context("sip.profiles_file")
+}
 
 /// How long calls may take to say BYE and targets to unpublish.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -41,12 +57,15 @@ pub struct Node {
     pub control: ControlPlane,
     /// Where REST API and page listen.
     pub rest_address: SocketAddr,
+    /// Where gRPC listens.
+    pub grpc_address: Option<SocketAddr>,
     /// RTMP URL of the embedded server.
     pub origin_url: Option<String>,
     origin: Option<Origin>,
     dataplane: Dataplane,
     http: JoinHandle<std::io::Result<()>>,
     http_stop: oneshot::Sender<()>,
+    grpc: Option<(JoinHandle<()>, oneshot::Sender<()>)>,
 }
 
 /// Runs until a signal ends it.
@@ -60,6 +79,12 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
         let node = Node::start(&config, None).await?;
         if !node.rest_address.ip().is_loopback() {
             tracing::warn!(rest = %node.rest_address, "the REST API has no authentication: keep it behind a proxy that has");
+        }
+        if let Some(grpc) = node.grpc_address {
+            if !grpc.ip().is_loopback() {
+                tracing::warn!(%grpc, "gRPC has no authentication: keep it behind a proxy that has");
+            }
+            tracing::info!(%grpc, "gRPC listens");
         }
         tracing::info!(rest = %node.rest_address, sip = %config.sip.listen, "sipcast is running");
         signals.first().await;
@@ -91,18 +116,31 @@ impl Node {
             )
         })?;
         let rest_address = rest.local_addr().context("the REST listener has no address")?;
+        let grpc = match config.grpc.enabled {
+            true => Some(TcpListener::bind(config.grpc.listen).await.with_context(|| {
+                format!("{}: choose another with --set grpc.listen=ADDRESS:PORT", config.grpc.listen)
+            })?),
+            false => None,
+        };
+        let grpc_address = grpc.as_ref().map(TcpListener::local_addr).transpose().context("the gRPC listener")?;
         let origin = match config.origin.enabled {
             true => Some(start_origin(config)?),
             false => None,
         };
         let sip = SipEndpoint::bind(sip_options(config)).await.with_context(|| {
-            format!("{}: choose another with --sip-listen ADDRESS:PORT", config.sip.listen)
+            format!("{}: see --sip-listen ADDRESS:PORT and [sip] of the configuration", config.sip.listen)
         })?;
         let shards = match config.media.shards {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get() as u16),
             n => n,
         };
-        let dataplane = Dataplane::start(shards, &shard_options(config))?;
+        // Reads a directory full of files: off the runtime's threads.
+        let file = config.rtmp.tls_roots.clone();
+        let roots = tokio::task::spawn_blocking(move || TlsRoots::load(file.as_deref()))
+            .await
+            .context("the thread that loads root certificates")?
+            .context("rtmp.tls_roots")?;
+        let dataplane = Dataplane::start(shards, &shard_options(config), &roots)?;
         let origin_url =
             origin.as_ref().map(|origin| format!("rtmp://{}/{ORIGIN_APP}", origin.rtmp_address()));
         let options = control_options(config, origin_url.clone(), page)?;
@@ -121,7 +159,8 @@ impl Node {
                 })
                 .into_future(),
         );
-        Ok(Self { control, rest_address, origin_url, origin, dataplane, http, http_stop })
+        let grpc = grpc.map(|listener| serve_grpc(control.clone(), listener));
+        Ok(Self { control, rest_address, grpc_address, origin_url, origin, dataplane, http, http_stop, grpc })
     }
 
     /// Ends every call with BYE and every publication with its goodbye, then stops all parts.
@@ -132,6 +171,13 @@ impl Node {
         let drained = self.control.shutdown(DRAIN_MAX).await;
         let missing = self.control.stop_shards(DRAIN_MAX).await;
         let _ = self.http_stop.send(());
+        if let Some((mut serving, stop)) = self.grpc {
+            let _ = stop.send(());
+            // Watchers are told to go and others have their answer; a client that reads nothing is not waited for.
+            if tokio::time::timeout(GRPC_FAREWELL_MAX, &mut serving).await.is_err() {
+                serving.abort();
+            }
+        }
         if let Some(origin) = self.origin {
             origin.shut_down(DRAIN_MAX).await;
         }
@@ -196,6 +242,24 @@ fn close_when_dead(socket: &mut TcpStream) {
     }
 }
 
+/// Serves gRPC until the sender is used or dropped.
+fn serve_grpc(control: ControlPlane, listener: TcpListener) -> (JoinHandle<()>, oneshot::Sender<()>) {
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(async move {
+        let stopped = async {
+            // A dropped sender means the same as a message: stop.
+            let _ = stopped.await;
+        };
+        if let Err(error) = control.serve_grpc(listener, stopped).await {
+            tracing::error!(%error, "gRPC is no longer served");
+        }
+    });
+    (serving, stop)
+}
+
+/// How long gRPC clients may take to read their last message.
+const GRPC_FAREWELL_MAX: Duration = Duration::from_secs(1);
+
 /// Descriptors of one call: RTP and RTCP of audio and video, and one RTMP connection.
 const DESCRIPTORS_PER_CALL: u64 = 5;
 
@@ -227,8 +291,15 @@ fn sip_options(config: &Config) -> SipOptions {
     let sip = &config.sip;
     SipOptions {
         bind: sip.listen.ip(),
+        bind_also: sip.listen_also.or((sip.ipv6 && sip.listen.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+            .then_some(IpAddr::V6(Ipv6Addr::UNSPECIFIED))),
         port: sip.listen.port(),
         tcp: sip.tcp,
+        tls: tls_options(sip),
+        name_servers: sip.name_servers.clone(),
+        large_requests_over_tcp: sip.large_requests_over_tcp,
+        keep_alive_udp: interval(sip.keep_alive_udp_s),
+        keep_alive_stream: interval(sip.keep_alive_stream_s),
         advertised_address: sip.advertised_address,
         user_agent: sip.user_agent.clone(),
         register_expires_s: sip.register_expires_s,
@@ -262,6 +333,46 @@ const fn media_security(security: crate::config::MediaSecurity) -> MediaSecurity
         crate::config::MediaSecurity::Opportunistic => MediaSecurity::Opportunistic,
         crate::config::MediaSecurity::Mandatory => MediaSecurity::Mandatory,
     }
+}
+
+fn tls_options(sip: &config::Sip) -> TlsOptions {
+    let identity = |certificate: &Option<PathBuf>, key: &Option<PathBuf>| {
+        let (certificate, key) = (certificate.clone()?, key.clone()?);
+        Some(TlsIdentity { certificate, key })
+    };
+    TlsOptions {
+        roots: match sip.tls_roots.as_str() {
+            "system" => sip_endpoint::TlsRoots::System,
+            "unverified" => {
+                tracing::warn!(
+                    "sip.tls_roots = \"unverified\": TLS of SIP does not protect against an attacker in between"
+                );
+                sip_endpoint::TlsRoots::Unverified
+            }
+            path => sip_endpoint::TlsRoots::File(path.into()),
+        },
+        client_identity: identity(&sip.tls_client_certificate, &sip.tls_client_key),
+        server_name: sip.tls_server_name.clone(),
+        alpn: sip.tls_alpn,
+        version_min: tls_version(sip.tls_version_min),
+        version_max: tls_version(sip.tls_version_max),
+        server_identity: identity(&sip.tls_certificate, &sip.tls_key),
+        port: sip.tls_port,
+        client_roots: sip.tls_client_roots.clone(),
+        handshake_max: Duration::from_secs(sip.tls_handshake_s.into()),
+    }
+}
+
+fn tls_version(version: config::TlsVersion) -> sip_endpoint::TlsVersion {
+    match version {
+        config::TlsVersion::V1_2 => sip_endpoint::TlsVersion::V1_2,
+        config::TlsVersion::V1_3 => sip_endpoint::TlsVersion::V1_3,
+    }
+}
+
+/// Seconds, 0 for never.
+fn interval(seconds: u16) -> Option<Duration> {
+    (seconds > 0).then(|| Duration::from_secs(seconds.into()))
 }
 
 fn shard_options(config: &Config) -> ShardOptions {
@@ -311,9 +422,13 @@ fn control_options(
         media_bind: media.or(advertised.map(|_| Ipv4Addr::UNSPECIFIED.into())),
         media_offered: advertised.or(media),
         flash_version: config.rtmp.flash_version.clone(),
+        tls: if config.rtmp.tls_verify { TlsTrust::Verify } else { TlsTrust::AcceptAny },
+        contracts: contracts(config)?,
+        profiles: profiles(config)?,
         origin_rtmp_url,
         page,
         cors: CorsOptions { allow_origin, ..CorsOptions::default() },
+        ..ControlOptions::default()
     })
 }
 

@@ -32,9 +32,9 @@ use std::time::Duration;
 
 use axum::http::HeaderValue;
 use crossbeam::channel::Receiver;
-use sipcast_contract::{CommandSender, MediaOptions, Report, RtmpTarget, Secret};
+use sipcast_contract::{CommandSender, MediaOptions, Report, RtmpTarget, Secret, TlsTrust};
 use sipcast_sip::MediaSecurity;
-use sipcast_sip::profile::Profiles;
+pub use sipcast_sip::profile::Profiles;
 
 pub use broadcast::Drained;
 pub use events::{Event, EventKind, Events};
@@ -67,6 +67,8 @@ pub struct ControlOptions {
     pub media_offered: Option<IpAddr>,
     /// `flashVer` for RTMP targets whose order names none.
     pub flash_version: String,
+    /// Trust in certificates of `rtmps://` targets whose order says nothing of it.
+    pub tls: TlsTrust,
     /// What RTMP services demand.
     pub contracts: TargetContracts,
     /// Access from pages of other origins.
@@ -92,6 +94,7 @@ impl Default for ControlOptions {
             media_bind: None,
             media_offered: None,
             flash_version: RtmpTarget::FLASH_VERSION_DEFAULT.to_owned(),
+            tls: TlsTrust::default(),
             contracts: TargetContracts::default(),
             cors: CorsOptions::default(),
             origin_rtmp_url: None,
