@@ -293,7 +293,7 @@ impl Broadcasts {
         let targets = targets.into_iter().map(|target| {
             let push = Push::new(shown_name.clone(), target.url_as_ordered.clone());
             let contract = target.contract.clone();
-            Target { contract, ..Target::new(target.into_spec(&shared.options.flash_version), Some(push)) }
+            Target { contract, ..Target::new(target.into_spec(&shared.options), Some(push)) }
         });
         let targets = targets.collect();
         let publication = order.direct.as_ref().map(|d| Publication::new(&d.url, &d.published_name(prefix)));

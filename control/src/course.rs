@@ -171,7 +171,7 @@ impl Course {
             failed(0, format!("rtmpUrl: {error}"))
         })?;
         if let (Some(addresses), Some(direct)) = (addresses, self.direct.clone()) {
-            let spec = TargetOrder { addresses, ..direct }.into_spec(&shared.options.flash_version);
+            let spec = TargetOrder { addresses, ..direct }.into_spec(&shared.options);
             let target = Target::new(spec, None);
             let mut registry = shared.registry();
             if let Some(target_id) = registry.add_target(self.id, target)

@@ -13,12 +13,15 @@ use std::sync::Arc;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use sipcast_contract::{MediaWanted, RtmpTarget, RtmpUrl, Secret, dtmf, limits};
+use sipcast_contract::{
+    Credentials, MediaWanted, RtmpParameters, RtmpTarget, RtmpUrl, Secret, TlsTrust, dtmf, limits,
+};
 use sipcast_sip::event::CallStatus;
 use sipcast_sip::order::{Account, MediaSecurity, Transport};
 use sipcast_sip::profile::Profiles;
 use utoipa::ToSchema;
 
+use crate::ControlOptions;
 use crate::broadcast::{DtmfOrder, DtmfWay, StartOrder};
 use crate::joining::{JoinRequest, Joined};
 use crate::ordered_url::OrderedUrl;
@@ -129,6 +132,23 @@ pub(crate) struct TargetRequest {
     /// `flashVer` of the connect command; absent: the configured one.
     #[schema(max_length = 128)]
     pub(crate) rtmp_flash_version: Option<String>,
+    /// User for servers that ask for one (`authmod=adobe`, `authmod=llnw`); absent: the URL's.
+    #[schema(max_length = 128)]
+    pub(crate) rtmp_user: Option<String>,
+    /// Password that belongs to `rtmpUser`.
+    #[schema(max_length = 256, format = Password, write_only)]
+    pub(crate) rtmp_password: Option<String>,
+    /// `tcUrl` of the connect command; absent: the URL.
+    #[schema(max_length = 1024)]
+    pub(crate) rtmp_tc_url: Option<String>,
+    /// `pageUrl` of the connect command; absent: none.
+    #[schema(max_length = 1024)]
+    pub(crate) rtmp_page_url: Option<String>,
+    /// `swfUrl` of the connect command; absent: `tcUrl`.
+    #[schema(max_length = 1024)]
+    pub(crate) rtmp_swf_url: Option<String>,
+    /// Check the server's certificate (`rtmps://`); absent: as configured. Without it a self-signed one is taken.
+    pub(crate) rtmp_tls_verify: Option<bool>,
     /// Begin with silence instead of sound; absent: no.
     #[schema(default = false)]
     pub(crate) muted: Option<bool>,
@@ -164,6 +184,8 @@ pub(crate) struct TargetOrder {
     /// The name to publish; for a call's direct target without the prefix.
     pub(crate) stream: Secret<String>,
     pub(crate) flash_version: Option<String>,
+    /// Credentials, overrides of `connect`, trust.
+    pub(crate) parameters: RtmpParameters,
     /// Begin with silence.
     pub(crate) muted: bool,
     /// Of the URL's host; empty until it was looked up.
@@ -384,11 +406,38 @@ impl TargetRequest {
                 (url, OrderedUrl::with_stream(text), stream)
             }
         };
+        let credentials = match RTMP_USER.optional("rtmpUser", self.rtmp_user)? {
+            Some(user) => {
+                let password =
+                    RTMP_PASSWORD.optional("rtmpPassword", self.rtmp_password)?.unwrap_or_default();
+                Some(Secret::new(Credentials { user, password }))
+            }
+            None if self.rtmp_password.is_some_and(|password| !password.is_empty()) => {
+                let problem = "is missing although rtmpPassword is given";
+                return Err(FieldFault::new("rtmpUser", problem, RTMP_USER.expected));
+            }
+            None => None,
+        };
+        if self.rtmp_tls_verify == Some(false) && !url.is_tls() {
+            let problem = "is false although the URL has no TLS";
+            return Err(FieldFault::new("rtmpTlsVerify", problem, "an rtmps:// URL, or no rtmpTlsVerify"));
+        }
+        let parameters = RtmpParameters {
+            flash_version: None,
+            tls: self
+                .rtmp_tls_verify
+                .map(|verify| if verify { TlsTrust::Verify } else { TlsTrust::AcceptAny }),
+            credentials,
+            tc_url: CONNECT_URL.optional("rtmpTcUrl", self.rtmp_tc_url)?.map(Secret::new),
+            page_url: CONNECT_URL.optional("rtmpPageUrl", self.rtmp_page_url)?.map(Secret::new),
+            swf_url: CONNECT_URL.optional("rtmpSwfUrl", self.rtmp_swf_url)?.map(Secret::new),
+        };
         Ok(TargetOrder {
             url,
             url_as_ordered,
             stream,
             flash_version: FLASH_VERSION.optional("rtmpFlashVersion", self.rtmp_flash_version)?,
+            parameters,
             muted: self.muted.unwrap_or(false),
             addresses: Vec::new(),
             service: RTMP_SERVICE.optional("rtmpService", self.rtmp_service)?,
@@ -400,14 +449,16 @@ impl TargetRequest {
 
 impl TargetOrder {
     /// What a shard is told. `addresses` of this order must be known.
-    pub(crate) fn into_spec(self, flash_version_default: &str) -> RtmpTarget {
-        let flash_version = self.flash_version.unwrap_or_else(|| flash_version_default.to_owned());
+    pub(crate) fn into_spec(self, options: &ControlOptions) -> RtmpTarget {
+        let flash_version = self.flash_version.unwrap_or_else(|| options.flash_version.clone());
         RtmpTarget {
             muted: self.muted,
             flash_version,
+            tls: options.tls,
             rules: self.contract.as_ref().map(|contract| contract.rules()).unwrap_or_default(),
             ..RtmpTarget::new(self.url, self.stream, self.addresses)
         }
+        .with_parameters(self.parameters)
     }
 }
 
@@ -573,11 +624,16 @@ pub(crate) const SIP_PROXY: Text = Text::word(300, "host[:port], optionally with
 pub(crate) const SIP_TRANSPORT: Text = Text::word(8, "udp, tcp or tls");
 pub(crate) const VISIBLE_NAME: Text = Text::free(128, "up to 128 printable characters");
 pub(crate) const MEDIA_SECURITY: Text = Text::word(16, "off, opportunistic or mandatory");
-pub(crate) const RTMP_URL: Text = Text::free(RtmpUrl::LEN_MAX, "rtmp://[user:password@]host[:port]/app");
+pub(crate) const RTMP_URL: Text = Text::free(RtmpUrl::LEN_MAX, "rtmp[s]://[user:password@]host[:port]/app");
 pub(crate) const STREAM_NAME: Text = Text::word(512, "a stream name of 1 to 512 characters without spaces");
 /// Longer than [`STREAM_NAME`]: a prefix may have been put before it, and keys are long.
 const PUBLISHED_NAME: Text = Text::word(1024, "a stream name of 1 to 1024 characters without spaces");
 pub(crate) const RTMP_SERVICE: Text = Text::free(64, "a service that contracts name, or none");
+pub(crate) const RTMP_USER: Text = Text::free(128, "up to 128 printable characters, with rtmpPassword");
+pub(crate) const RTMP_PASSWORD: Text = Text::free(256, "up to 256 printable characters");
+/// `tcUrl`, `pageUrl`, `swfUrl`: whatever the server wants to read there.
+pub(crate) const CONNECT_URL: Text =
+    Text::word(RtmpUrl::LEN_MAX, "a URL of up to 1024 characters without spaces");
 pub(crate) const FLASH_VERSION: Text = Text::free(128, "up to 128 printable characters");
 
 #[cfg(test)]

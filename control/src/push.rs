@@ -155,7 +155,7 @@ impl Broadcasts {
             return Err(PushError::TooMany);
         }
         let contract = order.contract.clone();
-        let spec = order.into_spec(&shared.options.flash_version);
+        let spec = order.into_spec(&shared.options);
         let target = Target { contract, ..Target::new(spec, Some(push)) };
         let target_id = registry.add_target(id, target).ok_or(PushError::Duplicate)?;
         let broadcast = registry.get_mut(id).ok_or(PushError::NoSuchStream)?;

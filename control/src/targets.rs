@@ -29,6 +29,8 @@ pub(crate) struct BroadcastPage {
     pub(crate) broadcasts: Vec<BroadcastView>,
     /// `after` of the next page, if there is one.
     pub(crate) next: Option<u64>,
+    /// ID of the latest event that the page shows the outcome of.
+    pub(crate) last_event_id: u64,
 }
 
 /// Why a target of a broadcast is not added.
@@ -71,7 +73,7 @@ impl Broadcasts {
         let broadcasts: Vec<_> =
             fitting.by_ref().take(filter.limit).map(|b| BroadcastView::of(b, last_event_id)).collect();
         let next = fitting.next().and(broadcasts.last()).map(|last| last.broadcast);
-        BroadcastPage { broadcasts, next }
+        BroadcastPage { broadcasts, next, last_event_id }
     }
 
     /// The registrations of SIP accounts that calls use, and those that failed lately.

@@ -132,6 +132,12 @@ fn target_request(fields: &Fields, rtmp_url: String) -> Result<TargetRequest, Pr
         rtmp_flash_version: fields.text("rtmpFlashVersion", order::FLASH_VERSION)?,
         rtmp_service: fields.text("rtmpService", order::RTMP_SERVICE)?,
         rtmp_backup_url: fields.text("rtmpBackupUrl", order::RTMP_URL)?,
+        rtmp_user: fields.text("rtmpUser", order::RTMP_USER)?,
+        rtmp_password: fields.text("rtmpPassword", order::RTMP_PASSWORD)?,
+        rtmp_tc_url: fields.text("rtmpTcUrl", order::CONNECT_URL)?,
+        rtmp_page_url: fields.text("rtmpPageUrl", order::CONNECT_URL)?,
+        rtmp_swf_url: fields.text("rtmpSwfUrl", order::CONNECT_URL)?,
+        rtmp_tls_verify: fields.boolean("rtmpTlsVerify")?,
         ..TargetRequest::default()
     })
 }
