@@ -2,6 +2,8 @@
 //! stack under test checks itself.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub mod authority;
+
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -11,8 +13,9 @@ use sipcast_control::sip_endpoint::{CallHandle, SipEndpoint, SipOptions};
 use sipcast_sip::{
     Account, CallEnd, CallEvent, CallOrder, CallStatus, LocalMedia, MediaSecurity, Preferences, Transport,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, UdpSocket};
+use tokio_rustls::TlsAcceptor;
 
 pub const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -102,8 +105,13 @@ impl Message {
 
 enum Socket {
     Udp(UdpSocket),
-    Tcp { listener: TcpListener, stream: Option<TcpStream>, buffer: Vec<u8> },
+    Tcp { listener: TcpListener, tls: Option<TlsAcceptor>, stream: Option<Box<dyn Stream>>, buffer: Vec<u8> },
 }
+
+/// TCP, or TLS over it.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for S {}
 
 /// The callee's or server's end.
 pub struct Peer {
@@ -121,8 +129,31 @@ impl Peer {
     }
 
     pub async fn tcp() -> Self {
-        let listener = TcpListener::bind((LOCALHOST, 0)).await.expect("a free port");
-        Self::over(Socket::Tcp { listener, stream: None, buffer: Vec::new() })
+        Self::listening((LOCALHOST, 0).into(), None).await
+    }
+
+    /// One that speaks TLS only.
+    pub async fn tls(acceptor: TlsAcceptor) -> Self {
+        Self::listening((LOCALHOST, 0).into(), Some(acceptor)).await
+    }
+
+    /// Over TCP, or TLS, at an address.
+    pub async fn listening(address: SocketAddr, tls: Option<TlsAcceptor>) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a free port");
+        Self::over(Socket::Tcp { listener, tls, stream: None, buffer: Vec::new() })
+    }
+
+    /// Over UDP at an address.
+    pub async fn udp_at(address: SocketAddr) -> Self {
+        Self::over(Socket::Udp(UdpSocket::bind(address).await.expect("a free port")))
+    }
+
+    fn transport(&self) -> Transport {
+        match self.socket {
+            Socket::Udp(_) => Transport::Udp,
+            Socket::Tcp { tls: None, .. } => Transport::Tcp,
+            Socket::Tcp { .. } => Transport::Tls,
+        }
     }
 
     fn over(socket: Socket) -> Self {
@@ -151,10 +182,7 @@ impl Peer {
             domain: self.address().ip().to_string(),
             port: self.address().port(),
             outbound_proxy: None,
-            transport: match self.socket {
-                Socket::Udp(_) => Some(Transport::Udp),
-                Socket::Tcp { .. } => Some(Transport::Tcp),
-            },
+            transport: Some(self.transport()),
             register: false,
             visible_name: Some("Town Hall".into()),
         }
@@ -183,13 +211,13 @@ impl Peer {
                 self.remote = Some(from);
                 Message::parse(&buffer[..length], Some(from))
             }
-            Socket::Tcp { listener, stream, buffer } => loop {
+            Socket::Tcp { listener, tls, stream, buffer } => loop {
                 if let Some(message) = framed(buffer) {
                     return message;
                 }
                 let stream = match stream {
                     Some(stream) => stream,
-                    None => stream.insert(listener.accept().await.expect("accepts").0),
+                    None => stream.insert(accepted(listener, tls.as_ref()).await),
                 };
                 let mut chunk = [0; 4096];
                 let length = stream.read(&mut chunk).await.expect("reads");
@@ -247,7 +275,9 @@ impl Peer {
                 socket.send_to(text.as_bytes(), remote).await.expect("sends");
             }
             Socket::Tcp { stream, .. } => {
-                stream.as_mut().expect("connected").write_all(text.as_bytes()).await.expect("writes");
+                let stream = stream.as_mut().expect("connected");
+                stream.write_all(text.as_bytes()).await.expect("writes");
+                stream.flush().await.expect("flushes");
             }
         }
     }
@@ -261,6 +291,13 @@ impl Peer {
     /// Answers a request; `extra` are header lines.
     pub async fn reply(&mut self, request: &Message, status: &str, extra: &[&str], body: &str) {
         self.reply_as(request, TAG, status, extra, body).await;
+    }
+
+    /// Closes the connection.
+    pub fn hang_up(&mut self) {
+        if let Socket::Tcp { stream, .. } = &mut self.socket {
+            *stream = None;
+        }
     }
 
     pub async fn reply_as(&mut self, request: &Message, tag: &str, status: &str, extra: &[&str], body: &str) {
@@ -294,8 +331,10 @@ impl Peer {
     }
 
     fn contact(&self) -> String {
-        let transport = if matches!(self.socket, Socket::Tcp { .. }) { ";transport=tcp" } else { "" };
-        format!("sip:callee@{}{transport}", self.address())
+        match self.transport() {
+            Transport::Udp => format!("sip:callee@{}", self.address()),
+            transport => format!("sip:callee@{};transport={}", self.address(), transport.name()),
+        }
     }
 
     /// Sends a request inside the dialog of the last INVITE.
@@ -316,7 +355,7 @@ impl Peer {
         body: &str,
     ) {
         let invite = self.invite.clone().expect("an INVITE");
-        let transport = if matches!(self.socket, Socket::Tcp { .. }) { "TCP" } else { "UDP" };
+        let transport = self.transport().name().to_ascii_uppercase();
         let to = invite.header("To");
         let mut text = format!("{method} {} SIP/2.0\r\n", invite.contact());
         text +=
@@ -354,6 +393,14 @@ impl Peer {
         if let Ok(message) = tokio::time::timeout(length, self.receive_any()).await {
             panic!("unexpected {message:?}");
         }
+    }
+}
+
+async fn accepted(listener: &TcpListener, tls: Option<&TlsAcceptor>) -> Box<dyn Stream> {
+    let stream = listener.accept().await.expect("accepts").0;
+    match tls {
+        None => Box::new(stream),
+        Some(tls) => Box::new(tls.accept(stream).await.expect("a handshake")),
     }
 }
 
