@@ -49,6 +49,9 @@ pub(crate) struct BroadcastView {
     pub(crate) height: u16,
     /// ID of an event that this snapshot is not older than: listen from there on to miss nothing.
     pub(crate) last_event_id: u64,
+    /// Nothing more will happen to it.
+    #[serde(skip)]
+    pub(crate) is_over: bool,
     /// Its targets, oldest first, with the latest of those that have ended.
     pub(crate) targets: Vec<TargetView>,
 }
@@ -155,6 +158,7 @@ impl BroadcastView {
             width: b.width,
             height: b.height,
             last_event_id,
+            is_over: b.status.is_final(),
             targets: targets(b),
         }
     }

@@ -3,9 +3,13 @@
 mod support;
 
 mod baresip_to_nginx;
+mod baresip_with_srtp;
 mod command_line;
 mod demo_page;
+mod grpc;
 mod hostile_input;
 mod kamailio_in_front;
+mod openapi;
 mod rtmp_server_restarts;
 mod sipp_callee;
+mod srtp_against_others;

@@ -2,6 +2,7 @@
 //! with the test that started it.
 
 pub mod baresip;
+pub mod callee;
 pub mod flv;
 pub mod h264;
 pub mod http;
@@ -10,6 +11,7 @@ pub mod nginx;
 pub mod pcap;
 pub mod ports;
 pub mod process;
+pub mod python;
 pub mod rtp;
 pub mod sipcast;
 pub mod sipp;

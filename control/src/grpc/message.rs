@@ -1,0 +1,198 @@
+//! Messages of the .proto files from and to what the use-cases have. Only names and number types differ.
+
+use std::time::SystemTime;
+
+use prost_types::Timestamp;
+
+use super::proto;
+use crate::events::{Event, EventKind, TargetStateName};
+use crate::order::{FieldFault, OrderRequest, PORT_EXPECTED, TargetRequest};
+use crate::view::{AccountView, BroadcastView, TargetView};
+
+impl TryFrom<proto::BroadcastOrder> for OrderRequest {
+    type Error = FieldFault;
+
+    fn try_from(order: proto::BroadcastOrder) -> Result<Self, FieldFault> {
+        let port = order.sip_port.map(u16::try_from).transpose();
+        Ok(Self {
+            call_id: order.call_id,
+            callee: order.callee,
+            has_audio: order.has_audio,
+            has_video: order.has_video,
+            sip_login: order.sip_login,
+            sip_authentication_name: order.sip_authentication_name,
+            sip_password: order.sip_password,
+            sip_domain: order.sip_domain,
+            sip_outbound_proxy: order.sip_outbound_proxy,
+            sip_port: port.map_err(|_| FieldFault::new("sipPort", "is not a port number", PORT_EXPECTED))?,
+            sip_transport: order.sip_transport,
+            sip_register_required: order.sip_register_required,
+            visible_name: order.visible_name,
+            media_security: order.media_security,
+            sip_profile: order.sip_profile,
+            meeting_id: order.meeting_id,
+            passcode: order.passcode,
+            dial_script: order.dial_script,
+            dial_script_on: order.dial_script_on,
+            dtmf_type: order.dtmf_type,
+            app_key: order.app_key,
+            targets: Some(order.targets.into_iter().map(TargetRequest::from).collect()),
+            to_stream: None,
+            direct: None,
+        })
+    }
+}
+
+impl From<proto::TargetOrder> for TargetRequest {
+    fn from(order: proto::TargetOrder) -> Self {
+        Self {
+            rtmp_url: order.rtmp_url,
+            rtmp_stream: order.rtmp_stream,
+            rtmp_flash_version: order.rtmp_flash_version,
+            muted: order.muted,
+            rtmp_service: order.rtmp_service,
+            rtmp_backup_url: order.rtmp_backup_url,
+            rtmp_user: order.rtmp_user,
+            rtmp_password: order.rtmp_password,
+            rtmp_tc_url: order.rtmp_tc_url,
+            rtmp_page_url: order.rtmp_page_url,
+            rtmp_swf_url: order.rtmp_swf_url,
+            rtmp_tls_verify: order.rtmp_tls_verify,
+            rtmp_user: order.rtmp_user,
+            rtmp_password: order.rtmp_password,
+            rtmp_tc_url: order.rtmp_tc_url,
+            rtmp_page_url: order.rtmp_page_url,
+            rtmp_swf_url: order.rtmp_swf_url,
+            rtmp_tls_verify: order.rtmp_tls_verify,
+        }
+    }
+}
+
+impl From<BroadcastView> for proto::Broadcast {
+    fn from(view: BroadcastView) -> Self {
+        Self {
+            call_id: view.call_id,
+            broadcast: view.broadcast,
+            app_key: view.app_key,
+            status: view.status.to_owned(),
+            sip_status: view.sip_status.into(),
+            reason: view.reason,
+            caller: view.caller,
+            callee: view.callee,
+            visible_name: view.visible_name,
+            has_audio: view.has_audio,
+            has_video: view.has_video,
+            ordered_at: Some(timestamp(view.ordered_at)),
+            width: view.width.into(),
+            height: view.height.into(),
+            last_event_id: view.last_event_id,
+            targets: view.targets.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<TargetView> for proto::Target {
+    fn from(view: TargetView) -> Self {
+        Self {
+            target_id: view.target_id,
+            media_session_id: view.media_session_id,
+            url: view.url,
+            state: proto::TargetState::from(view.state).into(),
+            fault: view.fault,
+            muted: view.muted,
+            bytes_sent: view.bytes_sent,
+            access_units: view.access_units,
+            access_units_dropped: view.access_units_dropped,
+            reconnects: view.reconnects,
+            queue_ms: view.queue_ms,
+        }
+    }
+}
+
+impl From<TargetStateName> for proto::TargetState {
+    fn from(state: TargetStateName) -> Self {
+        match state {
+            TargetStateName::Connecting => Self::Connecting,
+            TargetStateName::Publishing => Self::Publishing,
+            TargetStateName::Reconnecting => Self::Reconnecting,
+            TargetStateName::Ended => Self::Ended,
+        }
+    }
+}
+
+impl From<AccountView> for proto::Account {
+    fn from(view: AccountView) -> Self {
+        Self {
+            account: view.account,
+            registrar: view.registrar,
+            state: view.state.to_owned(),
+            expires_in_s: view.expires_in_s,
+            sip_status: view.sip_status.into(),
+            reason: view.reason,
+            calls: view.calls as u64,
+        }
+    }
+}
+
+impl From<&Event> for proto::Event {
+    fn from(event: &Event) -> Self {
+        Self {
+            id: event.id,
+            at: Some(timestamp(event.at)),
+            broadcast: event.broadcast,
+            call_id: event.call_id.clone(),
+            app_key: event.app_key.clone(),
+            kind: Some((&event.kind).into()),
+        }
+    }
+}
+
+impl From<&EventKind> for proto::event::Kind {
+    fn from(kind: &EventKind) -> Self {
+        use proto::event as e;
+        match kind.clone() {
+            EventKind::Ordered { caller, callee, has_audio, has_video } => {
+                Self::Ordered(e::Ordered { caller, callee, has_audio, has_video })
+            }
+            EventKind::Status { status, sip_status, reason } => {
+                Self::Status(e::Status { status: status.to_owned(), sip_status: sip_status.into(), reason })
+            }
+            EventKind::MediaAgreed { audio, video, protected } => {
+                Self::MediaAgreed(e::MediaAgreed { audio, video, protected })
+            }
+            EventKind::MediaStarted => Self::MediaStarted(e::MediaStarted {}),
+            EventKind::PictureSize { width, height } => {
+                Self::PictureSize(e::PictureSize { width: width.into(), height: height.into() })
+            }
+            EventKind::Hold { held } => Self::Hold(e::Hold { held }),
+            EventKind::Target { target, url, state, fault } => {
+                let state = proto::TargetState::from(state).into();
+                Self::Target(e::TargetChanged { target_id: target.to_string(), url, state, fault })
+            }
+            EventKind::TargetMuted { target, muted } => {
+                Self::TargetMuted(e::TargetMuted { target_id: target.to_string(), muted })
+            }
+            EventKind::Dtmf { steps, sent } => Self::Dtmf(e::Dtmf { steps: steps as u64, sent }),
+            EventKind::Registration { account, state, sip_status, expires_s } => {
+                let (state, sip_status) = (state.to_owned(), sip_status.into());
+                Self::Registration(e::Registration { account, state, sip_status, expires_s })
+            }
+            EventKind::Ended { status, sip_status, reason, totals } => Self::Ended(e::Ended {
+                status: status.to_owned(),
+                sip_status: sip_status.into(),
+                reason,
+                duration_ms: totals.duration_ms,
+                audio_packets: totals.audio_packets,
+                audio_lost: totals.audio_lost,
+                video_packets: totals.video_packets,
+                video_lost: totals.video_lost,
+                access_units: totals.access_units,
+                bytes_sent: totals.bytes_sent,
+            }),
+        }
+    }
+}
+
+fn timestamp(at: SystemTime) -> Timestamp {
+    Timestamp::from(at)
+}
