@@ -223,7 +223,8 @@ impl Reader<'_> {
     fn duration(&mut self) -> Result<Duration, ScriptError> {
         self.skip_spaces();
         let length = self.rest().find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(self.rest().len());
-        let number: f64 = self.rest()[..length].parse().map_err(|_| self.wrong("a length such as 3s or 500ms"))?;
+        let number: f64 =
+            self.rest()[..length].parse().map_err(|_| self.wrong("a length such as 3s or 500ms"))?;
         let begin = self.at;
         self.at += length;
         self.skip_spaces();
@@ -299,7 +300,10 @@ mod tests {
     #[test]
     fn scripts_as_people_write_them() {
         assert_eq!(expanded("wait 3s; 123456#; wait 2s; 9876#"), "(3000)123456#(2000)9876#");
-        assert_eq!(expanded(" WAIT 500 ms;{meeting}#;;wait 1.5s ; *{passcode} #,a"), "(500)1234#(1500)*98#(1000)A");
+        assert_eq!(
+            expanded(" WAIT 500 ms;{meeting}#;;wait 1.5s ; *{passcode} #,a"),
+            "(500)1234#(1500)*98#(1000)A"
+        );
         assert_eq!(
             DialScript::parse("12,#").unwrap().expand(None, None).unwrap(),
             dtmf::parse("12,#").unwrap(),
@@ -327,7 +331,11 @@ mod tests {
             ("wait 121s", 6, "a wait of at most 120s"),
             ("wait 1.2.3s", 6, "a length such as 3s or 500ms"),
         ] {
-            assert_eq!(DialScript::parse(script), Err(ScriptError::Unexpected { position, expected }), "{script}");
+            assert_eq!(
+                DialScript::parse(script),
+                Err(ScriptError::Unexpected { position, expected }),
+                "{script}"
+            );
         }
         assert_eq!(DialScript::parse(" ; "), Err(ScriptError::Empty));
         assert_eq!(DialScript::parse(&"1".repeat(513)), Err(ScriptError::TooLong));

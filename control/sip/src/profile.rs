@@ -166,20 +166,26 @@ struct Entry {
 impl Entry {
     fn check(self) -> Result<Profile, String> {
         let word = |text: &str, legal: &str| {
-            !text.is_empty() && text.len() <= 128 && text.chars().all(|c| c.is_ascii_alphanumeric() || legal.contains(c))
+            !text.is_empty()
+                && text.len() <= 128
+                && text.chars().all(|c| c.is_ascii_alphanumeric() || legal.contains(c))
         };
         if !word(&self.name, "-_.") {
             return Err("name: expected letters, digits, - _ .".to_owned());
         }
         for domain in &self.domains {
             if !word(domain.strip_prefix("*.").unwrap_or(domain), "-_.") {
-                return Err(format!("domains: {domain:?} is no domain; expected zoomcrc.com or *.zoomcrc.com"));
+                return Err(format!(
+                    "domains: {domain:?} is no domain; expected zoomcrc.com or *.zoomcrc.com"
+                ));
             }
         }
         for (key, template) in [("callee", &self.callee), ("callee_plain", &self.callee_plain)] {
             let rest = template.as_deref().unwrap_or("").replace("{meeting}", "").replace("{passcode}", "");
             if rest.len() > 256 || rest.chars().any(|c| !c.is_ascii_graphic() || "{}<>\"\\".contains(c)) {
-                return Err(format!("{key}: expected an address with {{meeting}} and {{passcode}}, without spaces"));
+                return Err(format!(
+                    "{key}: expected an address with {{meeting}} and {{passcode}}, without spaces"
+                ));
             }
         }
         if self.uri_parameters.as_deref().is_some_and(|text| !word(text, "-_.=;+%")) {
@@ -190,7 +196,8 @@ impl Entry {
             return Err("session_expires_s: expected 0 or 90 to 86400 (RFC 4028 §4)".to_owned());
         }
         let keyframe = self.keyframe.as_ref();
-        if let Some(way) = keyframe.and_then(|ways| ways.iter().find(|way| !KEYFRAME.contains(&way.as_str()))) {
+        if let Some(way) = keyframe.and_then(|ways| ways.iter().find(|way| !KEYFRAME.contains(&way.as_str())))
+        {
             return Err(format!("keyframe: {way:?} is no way; expected pli, fir, info"));
         }
         let has = |way: &str| keyframe.is_none_or(|ways| ways.iter().any(|known| known == way));
@@ -260,14 +267,26 @@ mod tests {
     fn every_named_service_has_its_profile() {
         let profiles = Profiles::default();
         for name in [
-            "zoom", "zoom-uri", "twilio", "twilio-secure", "vidyo", "lifesize", "bluejeans", "asterisk", "freeswitch",
-            "opensips", "room",
+            "zoom",
+            "zoom-uri",
+            "twilio",
+            "twilio-secure",
+            "vidyo",
+            "lifesize",
+            "bluejeans",
+            "asterisk",
+            "freeswitch",
+            "opensips",
+            "room",
         ] {
             assert_eq!(profiles.named(&name.to_uppercase()).unwrap().name, name);
         }
         assert!(profiles.named("none").is_none());
         let zoom = profiles.named("zoom").unwrap();
-        assert_eq!((zoom.transport, zoom.media_security), (Some(Transport::Tls), Some(MediaSecurity::Opportunistic)));
+        assert_eq!(
+            (zoom.transport, zoom.media_security),
+            (Some(Transport::Tls), Some(MediaSecurity::Opportunistic))
+        );
         assert_eq!(zoom.dtmf, DtmfPolicy::EventsOnly);
         assert!(zoom.script.as_ref().unwrap().names_passcode());
         let twilio = profiles.named("twilio-secure").unwrap();
@@ -319,7 +338,10 @@ mod tests {
             ("name = \"a\"\nnovelty = 1", "unknown field `novelty`"),
             ("name = \"a\"\n[[profile]]\nname = \"A\"", "stands there twice"),
         ] {
-            let error = Profiles::default().with("own.toml", &format!("[[profile]]\n{entry}")).unwrap_err().to_string();
+            let error = Profiles::default()
+                .with("own.toml", &format!("[[profile]]\n{entry}"))
+                .unwrap_err()
+                .to_string();
             assert!(error.starts_with("own.toml: ") && error.contains(wanted), "{error}");
         }
     }
