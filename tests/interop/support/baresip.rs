@@ -27,6 +27,13 @@ impl Baresip {
         Self::start_with(&format!("<sip:callee@127.0.0.1>;regint=0;answermode=auto;audio_codecs={codec}"))
     }
 
+    /// Starts one that protects its media; `encryption`: `srtp` (if it is offered), `srtp-mand` (SAVP only).
+    pub fn start_with_srtp(encryption: &str) -> Self {
+        Self::start_with(&format!(
+            "<sip:callee@127.0.0.1>;regint=0;answermode=auto;audio_codecs=PCMU;mediaenc={encryption}"
+        ))
+    }
+
     /// Starts one with an account line of its own.
     pub fn start_with(account: &str) -> Self {
         let port = ports::free(1);
@@ -40,6 +47,7 @@ impl Baresip {
              video_size 640x360\nvideo_bitrate 1000000\nvideo_fps 30\n\
              rtp_ports {rtp_port}-{}\nrtcp_enable yes\nrtcp_mux no\n\
              module g711.so\nmodule aufile.so\nmodule aubridge.so\nmodule avcodec.so\nmodule avformat.so\n\
+             module srtp.so\n\
              module_app account.so\nmodule_app menu.so\navcodec_h264enc libx264\n",
             beeps.display(),
             clip.display(),
