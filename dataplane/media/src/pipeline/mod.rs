@@ -286,7 +286,6 @@ impl Pipeline {
             skew_ms: self.video.skew_ms(),
             published: self.publication.published.figures(),
             targets: self.publication.targets.statistics(self.now),
-            ..BroadcastStatistics::default()
         }
     }
 
