@@ -58,12 +58,6 @@ impl From<proto::TargetOrder> for TargetRequest {
             rtmp_page_url: order.rtmp_page_url,
             rtmp_swf_url: order.rtmp_swf_url,
             rtmp_tls_verify: order.rtmp_tls_verify,
-            rtmp_user: order.rtmp_user,
-            rtmp_password: order.rtmp_password,
-            rtmp_tc_url: order.rtmp_tc_url,
-            rtmp_page_url: order.rtmp_page_url,
-            rtmp_swf_url: order.rtmp_swf_url,
-            rtmp_tls_verify: order.rtmp_tls_verify,
         }
     }
 }
