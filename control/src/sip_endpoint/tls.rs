@@ -162,11 +162,6 @@ impl Tls {
         })
     }
 
-    /// Whether peers can connect to us.
-    pub fn listens(&self) -> bool {
-        self.acceptor.is_some()
-    }
-
     /// The name that a server dialled as `host` has to prove.
     pub fn name_of(&self, host: &str) -> String {
         let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -538,6 +533,5 @@ mod tests {
         assert_eq!([tls.name_of("pbx.example"), tls.name_of("[::1]")], ["pbx.example", "::1"]);
         let options = TlsOptions { server_name: Some("edge.example".into()), ..TlsOptions::default() };
         assert_eq!(Tls::new(&options).expect("sound").name_of("pbx.example"), "edge.example");
-        assert!(!tls.listens());
     }
 }

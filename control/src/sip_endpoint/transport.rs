@@ -94,7 +94,6 @@ pub(super) struct Network {
 
 struct Inner {
     udp: SipConnection,
-    sockets: Arc<ScreenedSockets>,
     /// Bound addresses, the chief one first, one for each address family.
     locals: Vec<SocketAddr>,
     /// Where peers can connect to us.
@@ -166,7 +165,7 @@ impl Network {
         let user_agent = options.user_agent.clone();
         let pinged = Arc::new(Pinged::default());
         if let Some(interval) = options.keep_alive_udp {
-            tokio::spawn(ping(pinged.clone(), sockets.clone(), interval, closing.clone()));
+            tokio::spawn(ping(pinged.clone(), sockets, interval, closing.clone()));
         }
         let streams = Arc::new(Streams { stack: stack.clone(), admission, user_agent, closing });
         for listener in listeners.tcp {
@@ -177,7 +176,6 @@ impl Network {
         }
         let inner = Inner {
             udp,
-            sockets,
             locals,
             tcp_port: listeners.tcp_port,
             tls_port: listeners.tls_port,
