@@ -82,7 +82,11 @@ fn what_libsrtp_sent_is_taken_out_of_order_and_once() {
 
 #[test]
 fn what_ffmpeg_sends_is_read() {
-    for suite in [SrtpSuite::AesCm128HmacSha1_80, SrtpSuite::AesCm128HmacSha1_32] {
+    // By the name of RFC 4568 FFmpeg's short tag is short on RTCP, too, against §6.2.2; by that of RFC 5764 it is not.
+    for (suite, name) in [
+        (SrtpSuite::AesCm128HmacSha1_80, "AES_CM_128_HMAC_SHA1_80"),
+        (SrtpSuite::AesCm128HmacSha1_32, "SRTP_AES128_CM_HMAC_SHA1_32"),
+    ] {
         let master = master(suite);
         let socket = UdpSocket::bind(("127.0.0.1", 0)).expect("a free port");
         socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");
@@ -91,7 +95,7 @@ fn what_ffmpeg_sends_is_read() {
         let mut command = Command::new("ffmpeg");
         command.args(["-v", "error", "-re", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=30", "-t", "20"]);
         command.args(["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-f", "rtp"]);
-        command.args(["-srtp_out_suite", suite.name(), "-srtp_out_params", &base64(&key)]);
+        command.args(["-srtp_out_suite", name, "-srtp_out_params", &base64(&key)]);
         command.arg(format!("srtp://127.0.0.1:{port}?rtcpport={port}&pkt_size=1200"));
         let ffmpeg = Process::start("ffmpeg", &directory("ffmpeg-srtp"), &mut command);
         let mut receiver = SrtpReceiver::new(suite, &master);
