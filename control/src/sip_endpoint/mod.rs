@@ -13,6 +13,8 @@ mod call;
 mod dialog;
 mod dispatch;
 mod framing;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod ladder;
 mod listener;
 mod name_service;
