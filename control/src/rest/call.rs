@@ -5,8 +5,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
-use super::error::{self, Problem};
+use super::error::{self, Body, Problem};
 use super::target_request;
 use super::value::Fields;
 use crate::broadcast::{Broadcasts, CallFilter, CallView};
@@ -14,6 +15,18 @@ use crate::joining;
 use crate::order::{self, DtmfRequest, OrderRequest, TargetRequest};
 
 /// `POST /call/startup`: 200 with an empty body as soon as the order is taken.
+#[utoipa::path(
+    post,
+    path = "/rest-api/call/startup",
+    tag = "compatible",
+    request_body(content = Object, description = "`callId`, `callee`, `sipLogin`, `sipDomain` and more; see docs/api.md"),
+    responses(
+        (status = 200, description = "Taken; the body is empty"),
+        (status = 400, description = "A field is missing or malformed", body = Body),
+        (status = 409, description = "A name is taken, or a queue is full", body = Body),
+        (status = 503, description = "Too busy, full or stopping", body = Body),
+    ),
+)]
 pub(crate) async fn startup(
     State(broadcasts): State<Broadcasts>,
     fields: Fields,
@@ -24,6 +37,17 @@ pub(crate) async fn startup(
 }
 
 /// `POST /call/find`.
+#[utoipa::path(
+    post,
+    path = "/rest-api/call/find",
+    tag = "compatible",
+    request_body(content = Object, description = "`callId`, `callee`, `rtmpUrl`, `status`: all that are given must fit"),
+    responses(
+        (status = 200, description = "What fits", body = Vec<Call>),
+        (status = 400, description = "A field is missing or malformed", body = Body),
+        (status = 404, description = "Nothing matches", body = Body),
+    ),
+)]
 pub(crate) async fn find(
     State(broadcasts): State<Broadcasts>,
     fields: Fields,
@@ -38,11 +62,31 @@ pub(crate) async fn find(
 }
 
 /// `GET` or `POST /call/find_all`.
+#[utoipa::path(
+    get,
+    path = "/rest-api/call/find_all",
+    tag = "compatible",
+    responses(
+        (status = 200, description = "All calls", body = Vec<Call>),
+        (status = 404, description = "Nothing matches", body = Body),
+    ),
+)]
 pub(crate) async fn find_all(State(broadcasts): State<Broadcasts>) -> Result<Json<Vec<Call>>, Problem> {
     found(&broadcasts, &CallFilter::default())
 }
 
 /// `POST /call/terminate`.
+#[utoipa::path(
+    post,
+    path = "/rest-api/call/terminate",
+    tag = "compatible",
+    request_body(content = Object, description = "`callId`"),
+    responses(
+        (status = 200, description = "Taken; the body is empty"),
+        (status = 400, description = "A field is missing or malformed", body = Body),
+        (status = 404, description = "Nothing matches", body = Body),
+    ),
+)]
 pub(crate) async fn terminate(
     State(broadcasts): State<Broadcasts>,
     fields: Fields,
@@ -52,6 +96,19 @@ pub(crate) async fn terminate(
 }
 
 /// `POST /call/send_dtmf`; digits ordered before the answer wait for it.
+#[utoipa::path(
+    post,
+    path = "/rest-api/call/send_dtmf",
+    tag = "compatible",
+    request_body(content = Object, description = "`callId`, `dtmf`, `type`"),
+    responses(
+        (status = 200, description = "Taken; the body is empty"),
+        (status = 400, description = "A field is missing or malformed", body = Body),
+        (status = 404, description = "Nothing matches", body = Body),
+        (status = 409, description = "A name is taken, or a queue is full", body = Body),
+        (status = 503, description = "Too busy, full or stopping", body = Body),
+    ),
+)]
 pub(crate) async fn send_dtmf(
     State(broadcasts): State<Broadcasts>,
     fields: Fields,
@@ -66,9 +123,10 @@ pub(crate) async fn send_dtmf(
 }
 
 /// A call on the wire: 25 keys in this order, unset ones `null`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Call {
+    #[schema(value_type = Object)]
     custom: Map<String, Value>,
     node_id: Option<String>,
     app_key: Option<String>,
@@ -88,6 +146,7 @@ pub(crate) struct Call {
     has_video: bool,
     sdp: Option<String>,
     visible_name: String,
+    #[schema(value_type = Option<Object>)]
     invite_parameters: Option<Map<String, Value>>,
     media_provider: &'static str,
     sip_message_raw: Option<String>,

@@ -9,6 +9,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use sipcast_contract::limits;
+use utoipa::ToSchema;
 
 use super::BODY_MAX;
 use crate::broadcast::{DtmfError, StartError};
@@ -25,10 +26,15 @@ pub(crate) struct Problem {
     pub(crate) expected: Option<Cow<'static, str>>,
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// Why a request under `/rest-api` is not fulfilled.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CompatibleProblem)]
+pub(super) struct Body<'a> {
+    /// The field that is wrong.
     field: Option<&'a str>,
+    /// What is wrong, for people.
     problem: &'a str,
+    /// What would be right, for people.
     expected: Option<&'a str>,
 }
 

@@ -5,8 +5,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
-use super::error::Problem;
+use super::error::{Body, Problem};
 use super::target_request;
 use super::value::Fields;
 use crate::broadcast::Broadcasts;
@@ -14,6 +15,19 @@ use crate::order::{self, TargetRequest, Text};
 use crate::push::{PushFilter, PushOrder, PushView};
 
 /// `POST /push/startup`: answers with the transponder.
+#[utoipa::path(
+    post,
+    path = "/rest-api/push/startup",
+    tag = "compatible",
+    request_body(content = Object, description = "`streamName`, `rtmpUrl` and more; see docs/api.md"),
+    responses(
+        (status = 200, description = "Added", body = Transponder),
+        (status = 400, description = "A field is missing or malformed", body = Body),
+        (status = 404, description = "Nothing matches", body = Body),
+        (status = 409, description = "A name is taken, or a queue is full", body = Body),
+        (status = 503, description = "Too busy, full or stopping", body = Body),
+    ),
+)]
 pub(crate) async fn startup(
     State(broadcasts): State<Broadcasts>,
     fields: Fields,
@@ -23,6 +37,17 @@ pub(crate) async fn startup(
 }
 
 /// `POST /push/find`.
+#[utoipa::path(
+    post,
+    path = "/rest-api/push/find",
+    tag = "compatible",
+    request_body(content = Object, description = "`streamName`, `rtmpUrl`: all that are given must fit"),
+    responses(
+        (status = 200, description = "What fits", body = Vec<Transponder>),
+        (status = 400, description = "A field is missing or malformed", body = Body),
+        (status = 404, description = "Nothing matches", body = Body),
+    ),
+)]
 pub(crate) async fn find(
     State(broadcasts): State<Broadcasts>,
     fields: Fields,
@@ -35,6 +60,15 @@ pub(crate) async fn find(
 }
 
 /// `GET` or `POST /push/find_all`.
+#[utoipa::path(
+    get,
+    path = "/rest-api/push/find_all",
+    tag = "compatible",
+    responses(
+        (status = 200, description = "All pushes", body = Vec<Transponder>),
+        (status = 404, description = "Nothing matches", body = Body),
+    ),
+)]
 pub(crate) async fn find_all(
     State(broadcasts): State<Broadcasts>,
 ) -> Result<Json<Vec<Transponder>>, Problem> {
@@ -42,6 +76,18 @@ pub(crate) async fn find_all(
 }
 
 /// `POST /push/terminate`.
+#[utoipa::path(
+    post,
+    path = "/rest-api/push/terminate",
+    tag = "compatible",
+    request_body(content = Object, description = "`mediaSessionId`"),
+    responses(
+        (status = 200, description = "Taken; the body is empty"),
+        (status = 400, description = "A field is missing or malformed", body = Body),
+        (status = 404, description = "Nothing matches", body = Body),
+        (status = 503, description = "Too busy, full or stopping", body = Body),
+    ),
+)]
 pub(crate) async fn terminate(
     State(broadcasts): State<Broadcasts>,
     fields: Fields,
@@ -51,6 +97,18 @@ pub(crate) async fn terminate(
 }
 
 /// `POST /push/mute`.
+#[utoipa::path(
+    post,
+    path = "/rest-api/push/mute",
+    tag = "compatible",
+    request_body(content = Object, description = "`mediaSessionId`"),
+    responses(
+        (status = 200, description = "Taken; the body is empty"),
+        (status = 400, description = "A field is missing or malformed", body = Body),
+        (status = 404, description = "Nothing matches", body = Body),
+        (status = 503, description = "Too busy, full or stopping", body = Body),
+    ),
+)]
 pub(crate) async fn mute(
     State(broadcasts): State<Broadcasts>,
     fields: Fields,
@@ -59,6 +117,18 @@ pub(crate) async fn mute(
 }
 
 /// `POST /push/unmute`.
+#[utoipa::path(
+    post,
+    path = "/rest-api/push/unmute",
+    tag = "compatible",
+    request_body(content = Object, description = "`mediaSessionId`"),
+    responses(
+        (status = 200, description = "Taken; the body is empty"),
+        (status = 400, description = "A field is missing or malformed", body = Body),
+        (status = 404, description = "Nothing matches", body = Body),
+        (status = 503, description = "Too busy, full or stopping", body = Body),
+    ),
+)]
 pub(crate) async fn unmute(
     State(broadcasts): State<Broadcasts>,
     fields: Fields,
@@ -67,7 +137,7 @@ pub(crate) async fn unmute(
 }
 
 /// A target on the wire.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Transponder {
     media_session_id: String,
@@ -77,6 +147,7 @@ pub(crate) struct Transponder {
     height: u16,
     muted: bool,
     sound_enabled: bool,
+    #[schema(value_type = Object)]
     options: Value,
 }
 

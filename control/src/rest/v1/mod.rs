@@ -25,6 +25,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::broadcast::Broadcasts;
 use crate::events::Event;
+use crate::rest::{call, push};
 use problem::Refusal;
 
 /// What the document says of the whole.
@@ -42,6 +43,12 @@ use problem::Refusal;
         (name = "broadcasts", description = "Calls: order, watch, steer, end."),
         (name = "targets", description = "RTMP outputs of a broadcast; they come and go while it is live."),
         (name = "accounts", description = "SIP registrations."),
+        (name = "compatible", description = "The API of Web Call Server 5's \"SIP as RTMP\", read leniently: \
+            values may be strings, unknown fields are ignored."),
+    ),
+    paths(
+        call::startup, call::find, call::find_all, call::terminate, call::send_dtmf,
+        push::startup, push::find, push::find_all, push::terminate, push::mute, push::unmute,
     ),
     components(schemas(Event)),
 )]
@@ -123,6 +130,8 @@ mod tests {
             ("/v1/broadcasts/{callId}/targets/{targetId}", "delete"),
             ("/v1/broadcasts/{callId}/ladder", "get"),
             ("/v1/accounts", "get"),
+            ("/rest-api/call/startup", "post"),
+            ("/rest-api/push/unmute", "post"),
         ] {
             assert!(document["paths"][path][method].is_object(), "{method} {path}");
         }
