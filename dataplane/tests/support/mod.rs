@@ -16,7 +16,7 @@ use sipcast_contract::{
     BroadcastId, Command, CommandSender, MediaOptions, MediaWanted, Report, RtmpTarget, RtmpUrl, Secret,
     TargetId, TargetState, TlsTrust,
 };
-use sipcast_dataplane::Dataplane;
+use sipcast_dataplane::{Dataplane, TlsRoots};
 use sipcast_origin::{Origin, OriginOptions, StreamName, StreamStatistics};
 
 use callee::Callee;
@@ -38,19 +38,23 @@ pub struct Node {
 
 impl Node {
     pub fn start(pool_slots: u32) -> Self {
+        Self::trusting(pool_slots, &TlsRoots::none())
+    }
+
+    /// Believes certificates of these roots.
+    pub fn trusting(pool_slots: u32, roots: &TlsRoots) -> Self {
         let (rtp_port_min, rtp_port_max) = port_range(20);
-        Self::with(ShardOptions {
-            rtp_port_min,
-            rtp_port_max,
-            gather: Duration::from_millis(5),
-            broadcasts_max: 8,
-            pool_slots,
-        })
+        let gather = Duration::from_millis(5);
+        let options = ShardOptions { rtp_port_min, rtp_port_max, gather, broadcasts_max: 8, pool_slots };
+        Self::begun(&options, roots)
     }
 
     pub fn with(options: ShardOptions) -> Self {
-        let dataplane =
-            Dataplane::start(1, &options, &sipcast_dataplane::TlsRoots::none()).expect("an io_uring");
+        Self::begun(&options, &TlsRoots::none())
+    }
+
+    fn begun(options: &ShardOptions, roots: &TlsRoots) -> Self {
+        let dataplane = Dataplane::start(1, options, roots).expect("an io_uring");
         let commands = dataplane.senders().remove(0);
         let reports = dataplane.reports();
         Self { dataplane, commands, reports, seen: Vec::new(), statistics: None }
