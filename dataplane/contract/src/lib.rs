@@ -27,6 +27,6 @@ pub use options::{MediaOptions, MediaWanted};
 pub use report::{Report, TargetState};
 pub use secret::Secret;
 pub use srtp::{SrtpMaster, SrtpSession, SrtpSuite};
-pub use target::{Credentials, RtmpParameters, RtmpTarget, RtmpUrl, TlsTrust};
+pub use target::{Credentials, RtmpParameters, RtmpTarget, RtmpUrl, TargetAudio, TlsTrust};
 pub use target_rules::{PictureChange, TargetRules};
 pub use time::Timestamp;

@@ -20,6 +20,8 @@ pub struct RtmpTarget {
     pub addresses: Vec<SocketAddr>,
     /// Start with audio replaced by silence.
     pub muted: bool,
+    /// How the sound is coded for it.
+    pub audio: TargetAudio,
     /// `flashVer` for `connect`.
     pub flash_version: String,
     /// How far the server's certificate is trusted; of no consequence for `rtmp://`.
@@ -34,6 +36,16 @@ pub struct RtmpTarget {
     pub swf_url: Option<Secret<String>>,
     /// What its service demands while live.
     pub rules: TargetRules,
+}
+
+/// How sound is coded for a target (Adobe FLV 10.1, E.4.2.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TargetAudio {
+    /// Always AAC-LC, transcoded.
+    #[default]
+    Aac,
+    /// As the call sends it where FLV has a sound format for that: G.711 and Speex wideband. Else AAC-LC.
+    Source,
 }
 
 /// Which server certificates are taken (RFC 8446 §4.4.2.4, RFC 9525).
@@ -84,6 +96,7 @@ impl RtmpTarget {
             stream_name,
             addresses,
             muted: false,
+            audio: TargetAudio::default(),
             flash_version: Self::FLASH_VERSION_DEFAULT.to_owned(),
             tls: TlsTrust::default(),
             tc_url: None,

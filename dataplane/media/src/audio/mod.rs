@@ -7,6 +7,8 @@ mod format;
 mod frame_encoder;
 mod pcm_queue;
 mod position;
+mod silence;
 mod transcoder;
 
+pub use silence::{SILENT_PAYLOAD_MAX, silent_payload};
 pub use transcoder::{AacFrame, Placed, Transcoder, TranscoderError};

@@ -482,13 +482,23 @@ impl std::fmt::Debug for Transcoder {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use sipcast_codec::aac::FRAME_SAMPLES;
     use sipcast_codec::aac_decoder::AacDecoder;
     use sipcast_codec::g711;
     use sipcast_pool::Pool;
 
     use super::*;
+
+    pub(in crate::audio) const CODECS: [AudioCodec; 7] = [
+        AudioCodec::Pcmu,
+        AudioCodec::Pcma,
+        AudioCodec::G722,
+        AudioCodec::SpeexNarrowband,
+        AudioCodec::SpeexWideband,
+        AudioCodec::SpeexUltraWideband,
+        AudioCodec::Opus,
+    ];
 
     const START: Timestamp = Timestamp::from_millis(7_000_000);
 

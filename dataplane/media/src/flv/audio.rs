@@ -1,4 +1,26 @@
-//! FLV audio tag bodies with AAC (Annex E.4.2), and AudioSpecificConfig (ISO/IEC 14496-3 §1.6.2.1).
+//! FLV audio tag bodies with AAC, G.711 and Speex (Annex E.4.2), and AudioSpecificConfig (ISO/IEC 14496-3 §1.6.2.1).
+
+/// `SoundFormat` of the sounds that are published (E.4.2.1); its value is also `audiocodecid` of `onMetaData`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SoundFormat {
+    /// G.711 A-law, 8 kHz, mono.
+    ALaw = 7,
+    /// G.711 mu-law, 8 kHz, mono.
+    MuLaw = 8,
+    /// AAC.
+    #[default]
+    Aac = 10,
+    /// Speex wideband: 16 kHz, mono.
+    Speex = 11,
+}
+
+impl SoundFormat {
+    /// The byte before the sound of a format that has no packet type. SoundRate 0, SoundSize 1 (16 bit) and SoundType 0
+    /// (mono) as E.4.2.1 wants for Speex; the rate of G.711 is known by its format.
+    pub const fn header(self) -> [u8; 1] {
+        [(self as u8) << 4 | 0b0010]
+    }
+}
 
 /// Before a raw AAC frame: AAC, 44 kHz, 16 bit, stereo (fixed for AAC, whatever it holds), packet type 1.
 pub const RAW_HEADER: [u8; 2] = [0xaf, 1];
@@ -44,6 +66,19 @@ mod tests {
         assert_eq!(audio_specific_config(8_000, 1), Some([0x15, 0x88]));
         assert_eq!(audio_specific_config(44_000, 1), None);
         assert_eq!(audio_specific_config(48_000, 0), None);
+    }
+
+    #[test]
+    fn headers_name_their_format() {
+        assert_eq!(
+            [SoundFormat::ALaw, SoundFormat::MuLaw, SoundFormat::Speex].map(|f| f.header()[0]),
+            [0x72, 0x82, 0xb2]
+        );
+        assert!(
+            ![SoundFormat::ALaw, SoundFormat::MuLaw, SoundFormat::Speex]
+                .iter()
+                .any(|format| is_sequence_header(&format.header()))
+        );
     }
 
     #[test]

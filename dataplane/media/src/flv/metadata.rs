@@ -1,5 +1,6 @@
 //! `onMetaData` (Annex E.5) as a publisher sends it: wrapped in `@setDataFrame`.
 
+use super::audio::SoundFormat;
 use crate::rtmp::amf0;
 
 /// What `onMetaData` says. Members of a kind of media that is missing are left out.
@@ -22,9 +23,11 @@ pub struct VideoMetadata {
     pub frame_rate: f64,
 }
 
-/// AAC sound.
+/// Sound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AudioMetadata {
+    /// How it is coded.
+    pub format: SoundFormat,
     /// Hz.
     pub sample_rate_hz: u32,
     /// 1 or 2.
@@ -55,7 +58,7 @@ pub fn write_set_data_frame(out: &mut Vec<u8>, metadata: &Metadata) {
         amf0::write_number_member(out, "framerate", frame_rate);
     }
     if let Some(audio) = &metadata.audio {
-        amf0::write_number_member(out, "audiocodecid", AUDIO_CODEC_AAC);
+        amf0::write_number_member(out, "audiocodecid", f64::from(audio.format as u8));
         amf0::write_number_member(out, "audiodatarate", f64::from(audio.bit_rate_bps) / 1000.0);
         amf0::write_number_member(out, "audiosamplerate", f64::from(audio.sample_rate_hz));
         amf0::write_number_member(out, "audiosamplesize", 16.0);
@@ -69,8 +72,6 @@ pub fn write_set_data_frame(out: &mut Vec<u8>, metadata: &Metadata) {
 
 /// `videocodecid` of AVC (E.4.3.1).
 const VIDEO_CODEC_AVC: f64 = 7.0;
-/// `audiocodecid` of AAC (E.4.2.1).
-const AUDIO_CODEC_AAC: f64 = 10.0;
 
 #[cfg(test)]
 mod tests {
@@ -92,7 +93,12 @@ mod tests {
     #[test]
     fn says_what_it_was_told() {
         let video = VideoMetadata { width: 640, height: 360, frame_rate: 30.0 };
-        let audio = AudioMetadata { sample_rate_hz: 48_000, channels: 1, bit_rate_bps: 64_000 };
+        let audio = AudioMetadata {
+            format: SoundFormat::Aac,
+            sample_rate_hz: 48_000,
+            channels: 1,
+            bit_rate_bps: 64_000,
+        };
         let all = Value::EcmaArray(members(&Metadata { video: Some(video), audio: Some(audio) }));
         let number = |name| all.get(name).and_then(Value::as_number);
         assert_eq!(

@@ -14,11 +14,13 @@ use sipcast_pool::{Arena, Exhausted, Segment};
 
 use super::publication::{AudioTrack, Publication};
 use super::stream::{Ports, Requests, RtpStream, TransportChange};
+use super::targets::Sound;
 use super::{Port, Transmit, Workspace};
-use crate::audio::Transcoder;
+use crate::audio::{Placed, SILENT_PAYLOAD_MAX, Transcoder, silent_payload};
 use crate::flv;
+use crate::flv::audio::SoundFormat;
 use crate::message::{Message, MessageKind};
-use crate::rtp::{QueueFull, Received, Receiver, RtpSender, SenderClock, TelephoneEventSender};
+use crate::rtp::{QueueFull, Received, Receiver, RtpPacket, RtpSender, SenderClock, TelephoneEventSender};
 use crate::timeline::audio_ms;
 
 /// The audio description and what comes of it.
@@ -36,6 +38,10 @@ pub(super) struct AudioPath {
     was_sending_dtmf: bool,
     /// The body for muted targets, kept warm.
     silent_body: Vec<Segment>,
+    /// Codec and 20 ms of its silence, for the way that is kept open.
+    silence: Option<(AudioCodec, Box<[u8]>)>,
+    /// The same for muted targets that take the call's own sound.
+    source_silence: Option<(AudioCodec, Box<[u8]>)>,
 }
 
 /// Why DTMF steps were not queued.
@@ -64,6 +70,8 @@ impl AudioPath {
             is_heard: false,
             was_sending_dtmf: false,
             silent_body: Vec::new(),
+            silence: None,
+            source_silence: None,
         }
     }
 
@@ -96,6 +104,14 @@ impl AudioPath {
         {
             transcoder.restart();
         }
+        let preferred = media.and_then(|media| media.formats.first()).map(|format| format.codec);
+        if let (Some(codec), Some(transcoder)) = (preferred, &mut self.transcoder) {
+            transcoder.prepare(codec);
+            if self.silence.as_ref().is_none_or(|(held, _)| *held != codec) {
+                self.silence = Some((codec, silent_payload(codec)));
+            }
+        }
+        publication.set_source(preferred.and_then(source_format), now);
         publication.set_audio(self.track(), now);
     }
 
@@ -111,16 +127,15 @@ impl AudioPath {
         while let Some(received) = self.stream.poll(now) {
             match received {
                 Received::Packet { packet, timestamp } => {
-                    let codec = self.media.as_ref().and_then(|media| codec(media, packet.payload_type));
-                    // Comfort noise and the peer's telephone-events are no sound here: the gap becomes silence.
-                    if let (Some(codec), Some(transcoder)) = (codec, &mut self.transcoder) {
-                        transcoder.push(codec, timestamp, &packet.payload, packet.arrival);
-                        self.is_heard = true;
-                        self.publish(ws, publication);
+                    self.take(&packet, timestamp, now, ws, publication);
+                    self.publish(ws, publication);
+                }
+                // The gap in RTP time is concealed when the next packet comes.
+                Received::Lost { .. } => {
+                    if let Some(transcoder) = &mut self.transcoder {
+                        transcoder.note_lost();
                     }
                 }
-                // The gap in RTP time becomes silence when the next packet comes.
-                Received::Lost { .. } => {}
                 Received::Restarted => {
                     if let Some(transcoder) = &mut self.transcoder {
                         transcoder.restart();
@@ -194,6 +209,89 @@ impl AudioPath {
         })
     }
 
+    /// Takes one packet in order. The peer's telephone-events are no sound here: their gap becomes silence.
+    fn take(
+        &mut self,
+        packet: &RtpPacket,
+        timestamp: i64,
+        now: Timestamp,
+        ws: &mut Workspace,
+        publication: &mut Publication,
+    ) {
+        let (Some(media), Some(transcoder)) = (&self.media, &mut self.transcoder) else { return };
+        let Some(codec) = codec(media, packet.payload_type) else {
+            if media.comfort_noise == Some(packet.payload_type) {
+                transcoder.push_comfort_noise(timestamp, &packet.payload, packet.arrival);
+            }
+            return;
+        };
+        let source = source_format(codec);
+        publication.set_source(source, now);
+        // While all targets take the call's own sound nothing is decoded.
+        transcoder.set_listened(source.is_none() || !publication.is_source_all());
+        let placed = transcoder.push(codec, timestamp, &packet.payload, packet.arrival);
+        self.is_heard = true;
+        if let (Some(format), Some(placed)) = (source, placed)
+            && publication.is_started()
+            && publication.targets.is_wanted(Sound::Source)
+        {
+            self.publish_source(codec, format, packet, placed, ws, publication);
+        }
+    }
+
+    /// Publishes one packet's sound as it came.
+    fn publish_source(
+        &mut self,
+        codec: AudioCodec,
+        format: SoundFormat,
+        packet: &RtpPacket,
+        placed: Placed,
+        ws: &mut Workspace,
+        publication: &mut Publication,
+    ) {
+        // An octet of G.711 is a sample; what is past of other formats cannot be cut off.
+        let (payload, presentation) = match format {
+            SoundFormat::ALaw | SoundFormat::MuLaw => {
+                let late = (placed.late.as_micros() / 125) as usize;
+                (
+                    packet.payload.slice(late.min(packet.payload.len())..packet.payload.len()),
+                    placed.presentation,
+                )
+            }
+            SoundFormat::Speex | SoundFormat::Aac => {
+                (packet.payload.clone(), placed.presentation.saturating_sub(placed.late))
+            }
+        };
+        if publication.targets.is_any_muted(Sound::Source) {
+            if self.source_silence.as_ref().is_none_or(|(held, _)| *held != codec) {
+                self.source_silence = Some((codec, silent_payload(codec)));
+            }
+            if let Some((_, silence)) = &self.source_silence {
+                // G.711 is as silent for any length; a Speex frame of silence stands for the whole packet.
+                let written = match format {
+                    SoundFormat::ALaw | SoundFormat::MuLaw => ws.arena.write_with(payload.len(), |out| {
+                        out.fill(silence[0]);
+                        out.len()
+                    }),
+                    SoundFormat::Speex | SoundFormat::Aac => ws.arena.write(silence),
+                };
+                if let (Ok(header), Ok(body)) = (ws.arena.write(&format.header()), written) {
+                    self.silent_body.extend([header, body]);
+                }
+            }
+        }
+        if let Ok(header) = ws.arena.write(&format.header()) {
+            ws.body.extend([header, payload]);
+            // RTMP's 32 bits wrap after 49 days; truncation is wanted.
+            let timestamp_ms = presentation.as_millis() as u32;
+            let kind = MessageKind::Audio;
+            let message = Message { kind, timestamp_ms, body: &ws.body, arrival: packet.arrival };
+            publication.push_source(&message, &self.silent_body);
+        }
+        ws.body.clear();
+        self.silent_body.clear();
+    }
+
     fn publish(&mut self, ws: &mut Workspace, publication: &mut Publication) {
         let Some(transcoder) = &mut self.transcoder else { return };
         while let Some(frame) = transcoder.poll_frame(&mut ws.arena) {
@@ -230,15 +328,13 @@ impl AudioPath {
         let sender = self.stream.sender_mut();
         let timestamp = sender.timestamp(now);
         let header = sender.header(format.payload_type, false, timestamp);
-        let silence = match format.codec {
-            AudioCodec::Pcmu => MU_LAW_SILENCE,
-            AudioCodec::Pcma => A_LAW_SILENCE,
-            // RFC 6263 §4.1: a packet without payload, which no decoder mistakes for sound.
-            _ => return self.stream.transmit_rtp(to, &header, now, arena),
-        };
-        let mut packet = [silence; RtpSender::HEADER_LEN + SILENCE_SAMPLES];
+        let silence = self.silence.as_ref().filter(|(codec, _)| *codec == format.codec);
+        let silence = silence.map_or(&[][..], |(_, payload)| payload);
+        let mut packet = [0; RtpSender::HEADER_LEN + SILENT_PAYLOAD_MAX];
         packet[..header.len()].copy_from_slice(&header);
-        self.stream.transmit_rtp(to, &packet, now, arena)
+        let end = header.len() + silence.len();
+        packet[header.len()..end].copy_from_slice(silence);
+        self.stream.transmit_rtp(to, &packet[..end], now, arena)
     }
 }
 
@@ -256,11 +352,24 @@ fn write_silent_body(
     arena: &mut Arena,
     body: &mut Vec<Segment>,
 ) -> Result<(), Exhausted> {
-    if publication.targets.is_any_muted() {
+    if publication.targets.is_any_muted(Sound::Aac) {
         body.push(arena.write(&flv::audio::RAW_HEADER)?);
         body.push(arena.write(transcoder.silent_frame())?);
     }
     Ok(())
+}
+
+/// What FLV calls a codec that it can carry (E.4.2.1).
+const fn source_format(codec: AudioCodec) -> Option<SoundFormat> {
+    match codec {
+        AudioCodec::Pcmu => Some(SoundFormat::MuLaw),
+        AudioCodec::Pcma => Some(SoundFormat::ALaw),
+        AudioCodec::SpeexWideband => Some(SoundFormat::Speex),
+        AudioCodec::G722
+        | AudioCodec::SpeexNarrowband
+        | AudioCodec::SpeexUltraWideband
+        | AudioCodec::Opus => None,
+    }
 }
 
 fn is_agreed(media: &AudioMedia, payload_type: u8) -> bool {
@@ -279,12 +388,6 @@ fn codec(media: &AudioMedia, payload_type: u8) -> Option<AudioCodec> {
     let format = media.formats.iter().find(|format: &&AudioFormat| format.payload_type == payload_type);
     format.map(|format| format.codec)
 }
-
-/// Samples of 20 ms at 8 kHz, a byte each.
-const SILENCE_SAMPLES: usize = 160;
-/// The codes of the smallest amplitude (ITU-T G.711).
-const MU_LAW_SILENCE: u8 = 0xff;
-const A_LAW_SILENCE: u8 = 0xd5;
 
 /// Draws other numbers than the video stream does.
 const AUDIO_SEED: u64 = 0x4155_4449_4f5f_5254;

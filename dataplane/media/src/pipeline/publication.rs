@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sipcast_contract::options::AacOptions;
-use sipcast_contract::{RtmpTarget, TargetId, Timestamp};
+use sipcast_contract::{RtmpTarget, TargetAudio, TargetId, Timestamp};
 use sipcast_pool::Segment;
 
 use super::published::Published;
-use super::targets::{TargetRefused, Targets};
+use super::targets::{Sound, TargetRefused, Targets};
+use crate::flv::audio::SoundFormat;
 use crate::h264::PictureFormat;
 use crate::message::{Message, MessageKind};
 use crate::rtmp::{Target, Tracks};
@@ -21,9 +22,12 @@ use crate::rtmp::{Target, Tracks};
 pub(super) struct Publication {
     pub(super) targets: Targets,
     tracks: Rc<Tracks>,
+    /// The same with the call's own sound, while FLV has a format for that.
+    source_tracks: Option<Rc<Tracks>>,
     start: Start,
     video: Option<VideoTrack>,
     audio: Option<AudioTrack>,
+    source: Option<SoundFormat>,
     pub(super) access_units: u64,
     pub(super) idr_pictures: u64,
     pub(super) aac_frames: u64,
@@ -81,6 +85,8 @@ impl Publication {
             start: Start::Idle,
             video: None,
             audio: None,
+            source: None,
+            source_tracks: None,
             access_units: 0,
             idr_pictures: 0,
             aac_frames: 0,
@@ -108,7 +114,8 @@ impl Publication {
     ) -> Result<(), TargetRefused> {
         let mut target = Target::new(spec, seed, now);
         if self.start == Start::Started {
-            target.set_tracks(&self.tracks, now);
+            let source = self.source_tracks.as_ref().filter(|_| target.audio() == TargetAudio::Source);
+            target.set_tracks(source.unwrap_or(&self.tracks), now);
         }
         self.targets.add(id, target)
     }
@@ -136,6 +143,27 @@ impl Publication {
         }
     }
 
+    /// Sets or ends the format in which the call's own sound goes out.
+    pub(super) fn set_source(&mut self, source: Option<SoundFormat>, now: Timestamp) {
+        if self.source != source {
+            self.source = source;
+            self.update_tracks(now);
+        }
+    }
+
+    /// Whether there are targets and all of them take the call's own sound.
+    pub(super) fn is_source_all(&self) -> bool {
+        self.targets.is_wanted(Sound::Source) && !self.targets.is_wanted(Sound::Aac)
+    }
+
+    /// Takes one packet's sound as the call sent it.
+    pub(super) fn push_source(&mut self, message: &Message<'_>, silence: &[Segment]) {
+        if self.start == Start::Started {
+            self.targets.push_sound(Sound::Source, message, silence);
+            self.note_started(true);
+        }
+    }
+
     pub(super) fn push_picture(&mut self, message: &Message<'_>, now: Timestamp) {
         if self.start != Start::Started {
             self.open(now);
@@ -143,7 +171,7 @@ impl Publication {
         self.access_units += 1;
         self.idr_pictures += u64::from(message.kind == MessageKind::IdrPicture);
         self.published.push_picture(message);
-        self.targets.push(message, &[]);
+        self.targets.push_picture(message);
         self.note_started(true);
     }
 
@@ -152,7 +180,7 @@ impl Publication {
         if self.start == Start::Started {
             self.aac_frames += 1;
             self.published.push_sound(message);
-            self.targets.push(message, silence);
+            self.targets.push_sound(Sound::Aac, message, silence);
             self.note_started(is_real);
         }
     }
@@ -202,7 +230,8 @@ impl Publication {
     fn update_tracks(&mut self, now: Timestamp) {
         if self.start == Start::Started {
             self.tracks = Rc::new(tracks(self.video.as_ref(), self.audio.as_ref()));
-            self.targets.set_tracks(&self.tracks, now);
+            self.source_tracks = self.source.map(|format| Rc::new(source_tracks(&self.tracks, format)));
+            self.targets.set_tracks(&self.tracks, self.source_tracks.as_ref(), now);
         }
     }
 
@@ -227,6 +256,7 @@ fn tracks(video: Option<&VideoTrack>, audio: Option<&AudioTrack>) -> Tracks {
     Tracks {
         avc_config: video.map(|track| track.config.clone()),
         audio_config: audio.map(|track| track.config.clone()),
+        audio_format: SoundFormat::Aac,
         width: video.map_or(0, |track| track.picture.width),
         height: video.map_or(0, |track| track.picture.height),
         frame_rate: video.and_then(|track| track.picture.frame_rate).unwrap_or(0.0),
@@ -235,6 +265,24 @@ fn tracks(video: Option<&VideoTrack>, audio: Option<&AudioTrack>) -> Tracks {
         audio_bit_rate_bps: audio.map_or(0, |track| track.options.bit_rate_bps),
         has_video: video.is_some(),
         has_audio: audio.is_some(),
+    }
+}
+
+/// The same picture with the call's own sound.
+fn source_tracks(tracks: &Tracks, format: SoundFormat) -> Tracks {
+    let (audio_sample_rate_hz, audio_bit_rate_bps) = match format {
+        // RFC 5574 §2: wideband takes 4 to 44 kbit/s; 27.8 are those of quality 8, the usual one.
+        SoundFormat::Speex => (16_000, 27_800),
+        SoundFormat::ALaw | SoundFormat::MuLaw | SoundFormat::Aac => (8_000, 64_000),
+    };
+    Tracks {
+        audio_config: None,
+        audio_format: format,
+        audio_sample_rate_hz,
+        audio_channels: 1,
+        audio_bit_rate_bps,
+        has_audio: true,
+        ..tracks.clone()
     }
 }
 

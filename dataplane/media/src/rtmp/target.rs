@@ -30,7 +30,9 @@ use bytes::Bytes;
 use sipcast_contract::limits::IOVECS_MAX;
 use sipcast_contract::report::TargetFault;
 use sipcast_contract::statistics::TargetStatistics;
-use sipcast_contract::{PictureChange, RtmpTarget, TargetRules, TargetState, Timestamp, TlsTrust};
+use sipcast_contract::{
+    PictureChange, RtmpTarget, TargetAudio, TargetRules, TargetState, Timestamp, TlsTrust,
+};
 use sipcast_pool::Arena;
 
 use super::authentication::{Authentication, Verdict};
@@ -51,8 +53,10 @@ pub use super::chunker::ChunkList;
 pub struct Tracks {
     /// AVCDecoderConfigurationRecord; pictures are held back without it.
     pub avc_config: Option<Bytes>,
-    /// AudioSpecificConfig; audio is held back without it.
+    /// AudioSpecificConfig; AAC is held back without it.
     pub audio_config: Option<Bytes>,
+    /// How sound is coded.
+    pub audio_format: audio::SoundFormat,
     /// Pixels, 0 when unknown.
     pub width: u16,
     /// Pixels, 0 when unknown.
@@ -238,7 +242,7 @@ impl Target {
         match message.kind {
             MessageKind::Audio => {
                 let waits_for_picture = matches!(self.gate, Gate::AwaitsIdr { .. }) && tracks.has_video;
-                if self.gate == Gate::Shut || waits_for_picture || tracks.audio_config.is_none() {
+                if self.gate == Gate::Shut || waits_for_picture || !tracks.can_send_audio() {
                     return;
                 }
                 // Wrapping: RTMP time has 32 bits.
@@ -278,6 +282,11 @@ impl Target {
     /// Whether audio is to be silence; the pipeline obeys it.
     pub fn set_muted(&mut self, muted: bool) {
         self.muted = muted;
+    }
+
+    /// How it wants sound to be coded; the pipeline obeys it.
+    pub const fn audio(&self) -> TargetAudio {
+        self.spec.audio
     }
 
     /// Whether audio is to be silence.
@@ -779,6 +788,11 @@ impl Tracks {
         Some((self.width, self.height, profile))
     }
 
+    /// Formats other than AAC need no header.
+    fn can_send_audio(&self) -> bool {
+        self.audio_config.is_some() || self.audio_format != audio::SoundFormat::Aac
+    }
+
     fn metadata(&self) -> Metadata {
         Metadata {
             video: self.has_video.then_some(VideoMetadata {
@@ -787,6 +801,7 @@ impl Tracks {
                 frame_rate: self.frame_rate,
             }),
             audio: self.has_audio.then_some(AudioMetadata {
+                format: self.audio_format,
                 sample_rate_hz: self.audio_sample_rate_hz,
                 channels: self.audio_channels,
                 bit_rate_bps: self.audio_bit_rate_bps,

@@ -174,6 +174,7 @@ fn tracks(has_video: bool, has_audio: bool) -> Rc<Tracks> {
     Rc::new(Tracks {
         avc_config: has_video.then(|| Bytes::from_static(&[1, 66, 0, 31])),
         audio_config: has_audio.then(|| Bytes::from_static(&[0x11, 0x88])),
+        audio_format: audio::SoundFormat::Aac,
         width: 640,
         height: 360,
         frame_rate: 30.0,
