@@ -13,6 +13,6 @@ pub fn script(script: &str) -> Command {
 /// A program of the environment.
 pub fn program(name: &str) -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a directory of the target directory");
-    let environment = std::env::var_os("SIPCAST_TEST_PYTHON").map_or(target.join("test-python"), PathBuf::from);
+    let environment = std::env::var_os("TEST_PYTHON").map_or(target.join("test-python"), PathBuf::from);
     environment.join("bin").join(name)
 }
