@@ -44,7 +44,7 @@ const fn rate_hz(codec: AudioCodec) -> u32 {
 enum Encoder {
     MuLaw,
     ALaw,
-    G722(G722Encoder),
+    G722(Box<G722Encoder>),
     Speex(SpeexEncoder),
     Opus(OpusEncoder),
 }
@@ -55,7 +55,7 @@ impl Encoder {
         match codec {
             AudioCodec::Pcmu => Self::MuLaw,
             AudioCodec::Pcma => Self::ALaw,
-            AudioCodec::G722 => Self::G722(G722Encoder::new()),
+            AudioCodec::G722 => Self::G722(Box::default()),
             AudioCodec::SpeexNarrowband => speex(SpeexBand::Narrow),
             AudioCodec::SpeexWideband => speex(SpeexBand::Wide),
             AudioCodec::SpeexUltraWideband => speex(SpeexBand::UltraWide),
