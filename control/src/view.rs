@@ -4,7 +4,7 @@
 use std::time::SystemTime;
 
 use serde::Serialize;
-use sipcast_contract::TargetId;
+use sipcast_contract::{TargetId, TlsTrust};
 use utoipa::ToSchema;
 
 use crate::events::TargetStateName;
@@ -68,6 +68,9 @@ pub(crate) struct TargetView {
     pub(crate) media_session_id: Option<String>,
     /// Where it publishes: no credentials, no query, no stream name.
     pub(crate) url: String,
+    /// TLS: `none`, `verified`, or `unverified` for a server whose certificate is not checked.
+    #[schema(example = "none")]
+    pub(crate) tls: &'static str,
     /// Where it stands.
     pub(crate) state: TargetStateName,
     /// Why it is not on the air.
@@ -181,6 +184,11 @@ impl TargetView {
             target_id: id.0.to_string(),
             media_session_id: target.push.as_ref().map(|push| push.media_session_id.clone()),
             url: target.spec.url.to_string(),
+            tls: match target.spec.tls {
+                _ if !target.spec.url.is_tls() => "none",
+                TlsTrust::Verify => "verified",
+                TlsTrust::AcceptAny => "unverified",
+            },
             state,
             fault,
             muted: target.muted,

@@ -91,6 +91,7 @@ impl From<TargetView> for proto::Target {
             target_id: view.target_id,
             media_session_id: view.media_session_id,
             url: view.url,
+            tls: view.tls.to_owned(),
             state: proto::TargetState::from(view.state).into(),
             fault: view.fault,
             muted: view.muted,

@@ -115,6 +115,7 @@ pub(crate) fn as_text(s: &Statistics) -> String {
                 ("slots_held", u64::from(shard.slots_held)),
                 ("slots", u64::from(shard.slots)),
                 ("payload_bytes_copied", shard.payload_bytes_copied),
+                ("sealed_bytes", shard.sealed_bytes),
                 ("cpu_us", micros(shard.cpu)),
             ],
         );
@@ -152,6 +153,7 @@ fn shard(figures: &ShardFigures) -> Value {
         "slotsHeld": s.slots_held,
         "slots": s.slots,
         "payloadBytesCopied": s.payload_bytes_copied,
+        "sealedBytes": s.sealed_bytes,
         "cpuMicros": micros(s.cpu),
         "addedLatency": Latency::of(&s.added_latency),
     })

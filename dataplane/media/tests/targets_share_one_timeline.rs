@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 use sim::World;
 use sipcast_contract::TargetId;
 
+type ByTime<'a, T> = BTreeMap<u32, &'a T>;
+
 /// Body and time of each picture and sound, by its first bytes: payloads are random.
-fn by_time(world: &World, id: u64) -> (BTreeMap<u32, &Vec<Vec<u8>>>, BTreeMap<u32, &bytes::Bytes>) {
+fn by_time(world: &World, id: u64) -> (ByTime<'_, Vec<Vec<u8>>>, ByTime<'_, bytes::Bytes>) {
     let sink = world.sink(id);
     let pictures = sink.pictures.iter().map(|picture| (picture.timestamp_ms, &picture.nal_units)).collect();
     (pictures, sink.sounds.iter().map(|(at, body)| (*at, body)).collect())

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use sipcast_contract::report::TargetFault;
-use sipcast_contract::{Report, TargetId};
+use sipcast_contract::{Report, TargetId, TlsTrust};
 use sipcast_media::rtmp::target::TargetAction;
 
 use super::Shard;
@@ -52,7 +52,12 @@ impl Shard {
     fn begin_tls(&mut self, slot: u32, target: TargetId) -> Result<Option<Session>, TargetFault> {
         let broadcast = self.broadcasts.get_mut(slot);
         match broadcast.and_then(|broadcast| broadcast.pipeline.target_mut(target)?.tls()) {
-            Some((host, trust)) => Session::new(self.tls.settings(trust), host).map(Some),
+            Some((host, trust)) => {
+                if trust == TlsTrust::AcceptAny {
+                    tracing::warn!(host, %target, "this RTMP server's certificate is not checked");
+                }
+                Session::new(self.tls.settings(trust), host).map(Some)
+            }
             None => Ok(None),
         }
     }

@@ -24,6 +24,7 @@ fn figures() -> Report {
         kernel_drops: 0,
         slots_held: 3,
         slots: 2048,
+        sealed_bytes: 0,
         payload_bytes_copied: 0,
         cpu: Duration::from_millis(12),
         added_latency,
