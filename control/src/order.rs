@@ -35,10 +35,10 @@ use crate::target_contract::TargetContract;
 #[schema(as = BroadcastOrder)]
 pub(crate) struct OrderRequest {
     /// Name of the broadcast, unique among live ones; absent: one is made up.
-    #[schema(min_length = 1, max_length = 128, example = "town-hall")]
+    #[schema(max_length = 128, example = "town-hall")]
     pub(crate) call_id: Option<String>,
     /// Whom to dial: a user part, `user@host` or a `sip:` URI; needless where `sipProfile` dials `meetingId`.
-    #[schema(min_length = 1, max_length = 256, example = "8801")]
+    #[schema(max_length = 256, example = "8801")]
     pub(crate) callee: Option<String>,
     /// Offer audio; absent: yes.
     #[schema(default = true)]
@@ -127,7 +127,7 @@ pub(crate) struct TargetRequest {
     )]
     pub(crate) rtmp_url: Option<String>,
     /// Stream name or key, published exactly as it stands here; absent: the last part of the URL's path.
-    #[schema(min_length = 1, max_length = 1024, format = Password, write_only)]
+    #[schema(max_length = 1024, format = Password, write_only)]
     pub(crate) rtmp_stream: Option<String>,
     /// `flashVer` of the connect command; absent: the configured one.
     #[schema(max_length = 128)]

@@ -79,6 +79,10 @@ async fn a_broadcast_with_targets_from_order_to_end() {
     assert_eq!(post(&bench, "broadcasts/a%20b/dtmf", &json!({"dtmf": "12#"})).await.status, 204);
     assert_eq!(get(&bench, "broadcasts?status=ESTABLISHED").await.json()["broadcasts"][0]["callId"], "a b");
     assert_eq!(get(&bench, "broadcasts/a%20b/ladder").await.status, 200);
+    assert_problem(&get(&bench, &format!("{target}/conformity")).await, 404, None);
+    let first = created.json()["targets"][0]["targetId"].as_str().expect("a name").to_owned();
+    let report = get(&bench, &format!("broadcasts/a%20b/targets/{first}/conformity")).await;
+    assert_eq!((report.status, &report.json()["service"]), (200, &Value::Null));
     assert_eq!(send(&bench, "DELETE", "broadcasts/a%20b", None, "").await.status, 204);
     bench.call_with_status("a b", "FINISH").await;
     let over = get(&bench, "broadcasts/a%20b").await.json();

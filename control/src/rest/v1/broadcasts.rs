@@ -29,10 +29,10 @@ pub(super) struct ListQuery {
     #[param(inline, value_type = Option<CallStatusName>)]
     status: Option<String>,
     /// Only those with this callee, as ordered.
-    #[param(min_length = 1, max_length = 256)]
+    #[param(max_length = 256)]
     callee: Option<String>,
     /// Only those of this application.
-    #[param(min_length = 1, max_length = 128)]
+    #[param(max_length = 128)]
     app_key: Option<String>,
     /// Broadcasts on a page.
     #[param(minimum = 1, maximum = 500, default = 100)]
@@ -107,6 +107,8 @@ pub(super) async fn create(
         (status = 200, description = "A page, which may be empty", body = BroadcastList),
         (status = 400, description = "A parameter is malformed", body = Details,
             content_type = "application/problem+json"),
+        (status = 422, description = "A parameter holds what no broadcast has", body = Details,
+            content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn list(
@@ -117,11 +119,11 @@ pub(super) async fn list(
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(Problem::invalid("limit", "is out of range", "a number from 1 to 500").into());
     }
-    let status = query.status.map(|word| order::status(&word)).transpose().map_err(Problem::from)?;
+    let status = query.status.map(|word| order::status(&word)).transpose()?;
     let filter = BroadcastFilter {
         status,
-        callee: order::CALLEE.optional("callee", query.callee).map_err(Problem::from)?,
-        app_key: order::APP_KEY.optional("appKey", query.app_key).map_err(Problem::from)?,
+        callee: order::CALLEE.optional("callee", query.callee)?,
+        app_key: order::APP_KEY.optional("appKey", query.app_key)?,
         after: query.after.unwrap_or(0),
         limit: usize::from(limit),
     };

@@ -81,6 +81,7 @@ fn described() -> (Router<Broadcasts>, Document) {
         .routes(routes!(ladder::show))
         .routes(routes!(targets::list, targets::add))
         .routes(routes!(targets::show, targets::change, targets::remove))
+        .routes(routes!(targets::conformity))
         .routes(routes!(accounts::list))
         .split_for_parts();
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
@@ -129,6 +130,7 @@ mod tests {
             ("/v1/broadcasts/{callId}/targets/{targetId}", "patch"),
             ("/v1/broadcasts/{callId}/targets/{targetId}", "delete"),
             ("/v1/broadcasts/{callId}/ladder", "get"),
+            ("/v1/broadcasts/{callId}/targets/{targetId}/conformity", "get"),
             ("/v1/accounts", "get"),
             ("/rest-api/call/startup", "post"),
             ("/rest-api/push/unmute", "post"),

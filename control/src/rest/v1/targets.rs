@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::body::{Body, Named};
 use super::problem::{Details, Refusal};
 use crate::broadcast::Broadcasts;
+use crate::conformity::ConformityReport;
 use crate::order::{FieldFault, TargetRequest};
 use crate::targets::TargetError;
 use crate::view::TargetView;
@@ -171,4 +172,32 @@ pub(super) async fn remove(
 ) -> Result<StatusCode, Refusal> {
     broadcasts.remove_target(&call_id, &target_id)?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Show how a target keeps to what its service demands.
+///
+/// Judged by what it is given, rule by rule; only while it is not over.
+#[utoipa::path(
+    get,
+    path = "/v1/broadcasts/{callId}/targets/{targetId}/conformity",
+    tag = "targets",
+    params(
+        ("callId" = String, Path, description = "Name of the broadcast", min_length = 1, max_length = 128),
+        ("targetId" = String, Path, description = "Its `targetId`", min_length = 1, max_length = 20),
+    ),
+    responses(
+        (status = 200, description = "`service`, `conforms`, `measured` and `verdicts`", body = Object),
+        (status = 400, description = "The path is malformed", body = Details,
+            content_type = "application/problem+json"),
+        (status = 404, description = "No such broadcast or live target", body = Details,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn conformity(
+    State(broadcasts): State<Broadcasts>,
+    Named((call_id, target_id)): Named<(String, String)>,
+) -> Result<Json<ConformityReport>, Refusal> {
+    let reports = broadcasts.conformity(&call_id).ok_or(TargetError::NoSuchBroadcast)?;
+    let report = reports.into_iter().find(|(id, _)| id.to_string() == target_id);
+    Ok(Json(report.ok_or(TargetError::NoSuchTarget)?.1))
 }
