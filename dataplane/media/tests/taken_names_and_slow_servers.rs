@@ -22,7 +22,7 @@ fn a_name_that_our_lost_connection_holds_is_free_after_the_publish_timeout() {
 }
 
 #[test]
-fn a_server_that_takes_too_little_loses_whole_pictures_and_no_sound() {
+fn a_server_that_takes_half_loses_whole_pictures_and_hardly_any_sound() {
     let mut world = World::call(227);
     world.add_target(2);
     world.run(1000);
@@ -35,9 +35,11 @@ fn a_server_that_takes_too_little_loses_whole_pictures_and_no_sound() {
     slow.assert_monotone();
     assert!(slow.pictures.len() < fast.pictures.len());
     let figures = world.pipeline.statistics().targets[1].1;
-    assert!(figures.access_units_dropped > 0, "{figures:?}");
-    assert_eq!((figures.audio_frames_dropped, figures.reconnects), (0, 0), "{figures:?}");
-    // All sound arrived, but for what still waits.
+    assert!(figures.access_units_dropped * 3 > figures.access_units, "{figures:?}");
+    // The bound of the queue holds for sound as well: what waited behind a long send for 5 s goes.
+    assert!(figures.audio_frames_dropped * 20 < figures.audio_frames, "{figures:?}");
+    assert_eq!(figures.reconnects, 0, "{figures:?}");
+    // The rest of the sound arrived, but for what still waits.
     assert!(slow.sounds.len() + 300 > fast.sounds.len(), "{} of {}", slow.sounds.len(), fast.sounds.len());
     world.finish();
 }
