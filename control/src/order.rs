@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
+use serde::de::{MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use sipcast_contract::{
     Credentials, MediaWanted, RtmpParameters, RtmpTarget, RtmpUrl, Secret, TlsTrust, dtmf, limits,
@@ -63,6 +63,7 @@ pub(crate) struct OrderRequest {
     pub(crate) sip_outbound_proxy: Option<String>,
     /// Port of the domain or the proxy; absent: 5060.
     #[schema(minimum = 1, maximum = 65535, default = 5060)]
+    #[serde(default, deserialize_with = "integer")]
     pub(crate) sip_port: Option<u16>,
     /// `udp`, `tcp` or `tls`; absent: what the proxy or the server's DNS records name, else `udp`, and `tcp` for
     /// requests too large for it.
@@ -245,6 +246,40 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 
         deserializer.deserialize_map(OfMap(PhantomData))
     }
+}
+
+/// A number without fraction: to JSON Schema `5060.0` is an integer (JSON Schema 2020-12 §6.1.1, validation).
+fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+    struct Integer;
+
+    impl Visitor<'_> for Integer {
+        type Value = u16;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(PORT_EXPECTED)
+        }
+
+        fn visit_u64<E: serde::de::Error>(self, n: u64) -> Result<u16, E> {
+            u16::try_from(n).map_err(|_| E::invalid_value(Unexpected::Unsigned(n), &self))
+        }
+
+        fn visit_f64<E: serde::de::Error>(self, n: f64) -> Result<u16, E> {
+            let is_port = n.fract() == 0.0 && (0.0..=f64::from(u16::MAX)).contains(&n);
+            // In range and without fraction: nothing is cut off.
+            if is_port { Ok(n as u16) } else { Err(E::invalid_value(Unexpected::Float(n), &self)) }
+        }
+    }
+
+    struct Port(u16);
+
+    impl<'de> Deserialize<'de> for Port {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_u16(Integer).map(Port)
+        }
+    }
+
+    let port: Option<Port> = Option::deserialize(deserializer)?;
+    Ok(port.map(|Port(port)| port))
 }
 
 fn objects<'de, D: Deserializer<'de>, T: Deserialize<'de>>(

@@ -3,6 +3,7 @@
 usage: grpc_client.py HOST:PORT SIP_PORT RTMP_URL
 """
 
+import queue
 import sys
 import threading
 
@@ -105,21 +106,28 @@ assert list(list_().broadcasts) == []
 assert list(list_accounts().accounts) == []
 
 # One who watches everything, from before the order.
-seen, all_of_it, begun = [], watch(timeout=60), threading.Event()
+seen, all_of_it, news = [], watch(timeout=120), queue.Queue()
 
 
 def read():
     try:
         for answer in all_of_it:
-            seen.append(answer)
-            begun.set()
+            news.put(answer)
     except grpc.RpcError as error:
         assert error.code() == code.CANCELLED, error
 
 
+def wait_for(holds):
+    """Reads what the one who watches everything is told until an event for which `holds` is true."""
+    while True:
+        seen.append(news.get(timeout=60))
+        if holds(seen[-1].event):
+            return seen[-1].event
+
+
 reader = threading.Thread(target=read)
 reader.start()
-assert begun.wait(10)
+seen.append(news.get(timeout=10))
 assert seen[0].snapshot.complete and not seen[0].snapshot.broadcasts
 
 first = start(order=order(), idempotency_key="k").broadcast
@@ -128,21 +136,16 @@ assert (first.call_id, first.broadcast) == (again.call_id, again.broadcast) == (
 refused(code.INVALID_ARGUMENT, "idempotency_key", start, order=order(app_key="other"), idempotency_key="k")
 refused(code.ALREADY_EXISTS, "call_id", start, order=order())
 
-# One who watches this call: a snapshot, then events until it is on the air.
+# One who watches this call: a snapshot, then events.
 watching = watch(call_id="call", timeout=60)
 snapshot = next(watching).snapshot
 assert [broadcast.call_id for broadcast in snapshot.broadcasts] == ["call"]
 last_id = snapshot.last_event_id
-kinds = []
-for answer in watching:
-    assert answer.event.id > last_id, answer
-    last_id = answer.event.id
-    kinds.append(answer.event.WhichOneof("kind"))
-    if kinds[-1] == "picture_size":
-        picture = (answer.event.picture_size.width, answer.event.picture_size.height)
-    if {"status", "target", "media_started", "picture_size"} <= set(kinds):
-        break
-assert get(call_id="call").broadcast.status == "ESTABLISHED"
+
+picture = wait_for(lambda event: event.WhichOneof("kind") == "picture_size").picture_size
+picture = (picture.width, picture.height)
+while not (get(call_id="call").broadcast.status == "ESTABLISHED" and get(call_id="call").broadcast.targets[0].state == 2):
+    seen.append(news.get(timeout=60))
 
 # Targets come and go.
 added = add_target(call_id="call", target=message("TargetOrder", rtmp_url=rtmp_url + "/two", muted=True)).target
@@ -150,6 +153,7 @@ assert added.muted
 duplicate = message("TargetOrder", rtmp_url=rtmp_url, rtmp_stream="two")
 refused(code.ALREADY_EXISTS, "rtmp_url", add_target, call_id="call", target=duplicate)
 for answer in watching:
+    assert answer.event.id > last_id, answer
     last_id = answer.event.id
     target = answer.event.target
     if target.target_id == added.target_id and target.state == 2:
@@ -174,9 +178,10 @@ assert ended.status == "FINISH" and ended.video_packets > 0 and ended.bytes_sent
 refused(code.NOT_FOUND, None, terminate, call_id="call")
 over = list(watch(call_id="call", timeout=10))
 assert len(over) == 1 and over[0].snapshot.broadcasts[0].status == "FINISH", "nothing follows"
-assert not any("s3cret" in str(answer) for answer in seen + rest)
 
+wait_for(lambda event: event.WhichOneof("kind") == "ended")
 all_of_it.cancel()
 reader.join(10)
-assert {"ordered", "status", "media_agreed", "ended"} <= {answer.event.WhichOneof("kind") for answer in seen[1:]}
+assert {"ordered", "status", "media_agreed", "media_started", "picture_size", "target", "ended"} <= {answer.event.WhichOneof("kind") for answer in seen[1:]}
+assert not any("s3cret" in str(answer) for answer in seen + rest)
 print("passed", picture)

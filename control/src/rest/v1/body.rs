@@ -112,8 +112,10 @@ mod tests {
     #[test]
     fn bodies_of_the_wrong_shape_name_field_and_type_and_no_value() {
         for (json, field, expected) in [
-            (r#"{"sipPort":"s3cret"}"#, Some("sipPort"), "u16"),
-            (r#"{"sipPort":65536}"#, Some("sipPort"), "u16"),
+            (r#"{"sipPort":"s3cret"}"#, Some("sipPort"), "65535"),
+            (r#"{"sipPort":1.5}"#, Some("sipPort"), "65535"),
+            (r#"{"sipPort":-1}"#, Some("sipPort"), "65535"),
+            (r#"{"sipPort":65536}"#, Some("sipPort"), "65535"),
             (r#"{"targets":[{"muted":"s3cret"}]}"#, Some("targets[0].muted"), "a boolean"),
             (r#"{"callee":{"s3cret":1}}"#, Some("callee"), "a string"),
             (r#"[1]"#, None, "a JSON object"),
@@ -132,5 +134,7 @@ mod tests {
             assert_eq!(status_of::<OrderRequest>(json.as_bytes()), Some(StatusCode::BAD_REQUEST), "{json}");
         }
         assert!(parse::<OrderRequest>(b" {} ").is_ok());
+        let order = parse::<OrderRequest>(b"{\"sipPort\":5060.0}").map(|order| order.sip_port);
+        assert_eq!(order, Ok(Some(5060)));
     }
 }

@@ -38,7 +38,7 @@ pub(super) struct ListQuery {
     #[param(minimum = 1, maximum = 500, default = 100)]
     limit: Option<u16>,
     /// `next` of the page before.
-    #[param(minimum = 0)]
+    #[param(minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     after: Option<u64>,
 }
 
@@ -119,12 +119,16 @@ pub(super) async fn list(
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(Problem::invalid("limit", "is out of range", "a number from 1 to 500").into());
     }
+    let after = query.after.unwrap_or(0);
+    if after > AFTER_MAX {
+        return Err(Problem::invalid("after", "is out of range", "the number that next was").into());
+    }
     let status = query.status.map(|word| order::status(&word)).transpose()?;
     let filter = BroadcastFilter {
         status,
         callee: order::CALLEE.optional("callee", query.callee)?,
         app_key: order::APP_KEY.optional("appKey", query.app_key)?,
-        after: query.after.unwrap_or(0),
+        after,
         limit: usize::from(limit),
     };
     let page = broadcasts.list(&filter);
@@ -236,3 +240,6 @@ static FINGERPRINT: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 /// Broadcasts on a page.
 const LIMIT_DEFAULT: u16 = 100;
 const LIMIT_MAX: u16 = 500;
+
+/// The largest number that every reader of JSON keeps exactly (RFC 8259 §6).
+const AFTER_MAX: u64 = (1 << 53) - 1;
