@@ -326,37 +326,37 @@ mod tests {
 
     #[test]
     fn zoom_by_keys_and_by_address() {
-        let (keyed, account) = join("zoom", "", "123 456", "9876").ok().expect("valid");
+        let (keyed, account) = join("zoom", "", "123 456", "9876").expect("valid");
         assert_eq!(keyed.callee, "123 456@zoomcrc.com".replace(' ', ""));
         assert_eq!(dialled(&keyed), "sip:123456@zoomcrc.com;transport=tls");
         assert_eq!(keyed.joining.steps[1..], parse("9876#").expect("digits")[..]);
         assert_eq!((account.transport, keyed.security), (None, Some(MediaSecurity::Opportunistic)));
         assert_eq!(keyed.joining.dtmf, DtmfPolicy::EventsOnly);
-        let (by_address, _) = join("zoom-uri", "", "123456", "9876").ok().expect("valid");
+        let (by_address, _) = join("zoom-uri", "", "123456", "9876").expect("valid");
         assert_eq!(by_address.callee, "123456.***@zoomcrc.com");
         assert_eq!(dialled(&by_address), "sip:123456.9876@zoomcrc.com;transport=tls");
         assert!(by_address.joining.steps.is_empty());
         assert!(!format!("{:?}", by_address.joining).contains("9876"));
         // By domain, with the passcode written into the callee: shown without, keyed in by nobody.
-        let (own, _) = join("", "123456.9876@zoomcrc.com", "", "9876").ok().expect("valid");
+        let (own, _) = join("", "123456.9876@zoomcrc.com", "", "9876").expect("valid");
         assert_eq!(own.callee, "123456.***@zoomcrc.com");
         assert_eq!(own.joining.steps.len(), 1, "only the wait is left");
-        let (plain, _) = join("", "123456@zoomcrc.com", "", "").ok().expect("valid");
+        let (plain, _) = join("", "123456@zoomcrc.com", "", "").expect("valid");
         assert_eq!(dialled(&plain), "sip:123456@zoomcrc.com;transport=tls");
     }
 
     #[test]
     fn parameters_go_to_the_address_and_the_transport_to_whom_it_concerns() {
-        let (twilio, account) = join("twilio-secure", "8801", "", "").ok().expect("valid");
+        let (twilio, account) = join("twilio-secure", "8801", "", "").expect("valid");
         assert_eq!(dialled(&twilio), "sip:8801@pbx.example;secure=true");
         assert_eq!(
             (account.transport, twilio.security),
             (Some(Transport::Tls), Some(MediaSecurity::Mandatory))
         );
         assert!(twilio.joining.no_keyframe_info);
-        let (none, _) = join("none", "1@zoomcrc.com", "", "").ok().expect("valid");
+        let (none, _) = join("none", "1@zoomcrc.com", "", "").expect("valid");
         assert!(none.joining.dialled.is_none() && none.security.is_none());
-        let (other, _) = join("", "8801", "", "").ok().expect("valid");
+        let (other, _) = join("", "8801", "", "").expect("valid");
         assert!(other.joining.dialled.is_none());
         assert_eq!(host("sip:a@[::1]:5070;x"), Some("[::1]"));
     }

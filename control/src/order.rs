@@ -691,7 +691,7 @@ mod tests {
 
     #[test]
     fn an_order_of_the_least_fields_has_defaults() {
-        let order = order().validate(&Profiles::default()).ok().expect("valid");
+        let order = order().validate(&Profiles::default()).expect("valid");
         assert!(
             order.wanted.audio && order.wanted.video && order.direct.is_none() && order.targets.is_empty()
         );
