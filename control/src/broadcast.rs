@@ -341,7 +341,8 @@ impl Broadcasts {
     /// The calls that fit `filter`, oldest first, those within their grace time included.
     pub(crate) fn find_calls(&self, filter: &CallFilter) -> Vec<CallView> {
         let fits = |b: &&Broadcast| {
-            filter.call_id.as_ref().is_none_or(|id| *id == b.call_id)
+            b.is_call()
+                && filter.call_id.as_ref().is_none_or(|id| *id == b.call_id)
                 && filter.callee.as_ref().is_none_or(|callee| *callee == b.callee)
                 && filter.status.is_none_or(|status| status == b.status)
                 && filter

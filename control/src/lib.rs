@@ -12,6 +12,7 @@ pub mod events;
 mod grpc;
 mod idempotency;
 mod joining;
+mod local_streams;
 mod order;
 mod ordered_url;
 mod push;
@@ -20,6 +21,7 @@ mod reports;
 pub mod resolve;
 mod rest;
 pub mod sip_endpoint;
+pub mod sounds;
 pub mod statistics;
 pub mod stream_name;
 pub mod target_contract;
@@ -46,6 +48,7 @@ pub use target_contract::TargetContracts;
 use broadcast::Broadcasts;
 use conformity::ConformityReport;
 use dialer::Dialer;
+use sounds::Sounds;
 
 /// Settings of the control plane.
 #[derive(Clone, Debug)]
@@ -79,6 +82,8 @@ pub struct ControlOptions {
     pub events: Events,
     /// What conference services want otherwise than others.
     pub profiles: Profiles,
+    /// Sound files that targets and callees may be given.
+    pub sounds: Sounds,
     /// What the page's form holds at first. Everyone who can open the page can read it.
     pub page: Option<PageDefaults>,
 }
@@ -100,6 +105,7 @@ impl Default for ControlOptions {
             origin_rtmp_url: None,
             events: Events::default(),
             profiles: Profiles::default(),
+            sounds: Sounds::default(),
             page: None,
         }
     }

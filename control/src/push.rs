@@ -12,12 +12,15 @@ use crate::events::EventKind;
 use crate::order::{FieldFault, TargetOrder};
 use crate::registry::{Broadcast, Publication, Push, Registry, Target};
 use crate::resolve::{self, LookupError};
+use crate::sounds::SoundError;
 
 /// One more target for a call.
 pub(crate) struct PushOrder {
     /// Source stream: a `toStream` or a published name, with or without prefix.
     pub(crate) stream: String,
     pub(crate) target: TargetOrder,
+    /// A file's name, and whether it begins anew: sound to begin with, instead of the stream's.
+    pub(crate) sound: Option<(String, bool)>,
     /// As ordered, an object.
     pub(crate) options: serde_json::Value,
 }
@@ -30,6 +33,7 @@ pub(crate) struct PushView {
     pub(crate) width: u16,
     pub(crate) height: u16,
     pub(crate) muted: bool,
+    pub(crate) sound_enabled: bool,
     pub(crate) options: serde_json::Value,
 }
 
@@ -55,6 +59,8 @@ pub(crate) enum PushError {
     Busy,
     /// The process drains.
     Stopping,
+    /// The sound to begin with cannot be had.
+    Sound(SoundError),
     /// Its service does not take that.
     Contract(FieldFault),
 }
@@ -80,7 +86,7 @@ impl Broadcasts {
         }
         let stream_name = shared.options.stream_prefix.published(&order.stream);
         // Asked before the look-up, so that a wrong order is answered at once, and again by `insert_target`.
-        let id = {
+        let (id, sound, is_pulled) = {
             let registry = shared.registry();
             let source = self.source(&registry, &order.stream).ok_or(PushError::NoSuchStream)?;
             let pushed_already = |t: &Target| {
@@ -91,12 +97,22 @@ impl Broadcasts {
             if source.targets.values().any(pushed_already) {
                 return Err(PushError::Duplicate);
             }
-            source.id
+            (source.id, source.sound, source.is_pulled())
+        };
+        let sound = match order.sound {
+            Some(_) if is_pulled => return Err(PushError::Sound(SoundError::NotTranscoded)),
+            Some((name, looped)) => {
+                Some(self.load_sound(name, looped, sound).await.map_err(PushError::Sound)?)
+            }
+            None => None,
         };
         let push =
             Push { options: order.options, ..Push::new(stream_name, order.target.url_as_ordered.clone()) };
         let target_id = self.add_target_to(id, order.target, push).await?;
         let mut registry = shared.registry();
+        if sound.is_some() {
+            self.set_sound(&mut registry, id, target_id, sound).map_err(PushError::Sound)?;
+        }
         let broadcast = registry.get_mut(id).ok_or(PushError::NoSuchStream)?;
         let (width, height) = (broadcast.width, broadcast.height);
         let added = broadcast.targets.get(&target_id).and_then(|t| view(t, width, height));
@@ -262,7 +278,7 @@ impl Broadcasts {
     }
 
     /// The live call that a stream name means: first by `toStream`, else the oldest with that published name.
-    fn source<'a>(&self, registry: &'a Registry, stream: &str) -> Option<&'a Broadcast> {
+    pub(crate) fn source<'a>(&self, registry: &'a Registry, stream: &str) -> Option<&'a Broadcast> {
         let prefix = &self.shared.options.stream_prefix;
         registry.source(prefix.bare(stream)).filter(|b| b.takes_targets()).or_else(|| {
             registry
@@ -315,6 +331,7 @@ fn view(target: &Target, width: u16, height: u16) -> Option<PushView> {
         width,
         height,
         muted: target.muted,
+        sound_enabled: target.sound.is_some(),
         options: push.options.clone(),
     })
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use sipcast_contract::options::AacOptions;
+use sipcast_contract::sound::{AacClip, LineId};
 use sipcast_contract::statistics::{BroadcastStatistics, TargetStatistics};
 use sipcast_contract::{
     BroadcastId, Command, CommandSender, RtmpTarget, RtmpUrl, Secret, TargetId, TargetState,
@@ -38,6 +39,7 @@ pub(crate) struct Registry {
     live_max: usize,
     next_broadcast: u64,
     next_target: u64,
+    next_line: u64,
 }
 
 /// One call in and its RTMP targets.
@@ -46,8 +48,12 @@ pub(crate) struct Broadcast {
     pub id: BroadcastId,
     /// Index of the shard that holds it.
     pub shard: usize,
-    /// Call ID of the API.
+    /// Where its media comes from.
+    pub source: Source,
+    /// Call ID of the API; the URI of a broadcast without call.
     pub call_id: String,
+    /// `mediaSessionId` of its local stream.
+    pub session: String,
     /// SIP login, shown as caller.
     pub caller: String,
     /// As ordered.
@@ -100,12 +106,56 @@ pub(crate) struct Broadcast {
     pub statistics: BroadcastStatistics,
     /// Steers the call once it is placed.
     pub line: Option<Arc<dyn CallLine>>,
+    /// The stream that is played to its callee.
+    pub heard: Option<String>,
+    /// What the shard is told once media is agreed on; at most [`WAITING_MAX`].
+    pub waiting: Vec<Command>,
     /// Wakes the broadcast's task.
     pub signals: Arc<Signals>,
     /// The shard was, or is about to be, told to close: it takes nothing more.
     pub closing: bool,
     opened: Option<oneshot::Sender<OpenAnswer>>,
     closed: Option<oneshot::Sender<()>>,
+}
+
+/// Where a broadcast's media comes from.
+pub(crate) enum Source {
+    /// A SIP call.
+    Call,
+    /// The sum of other broadcasts' sound.
+    Mixer {
+        /// In the order they were added; some may have ended.
+        inputs: Vec<MixerInput>,
+    },
+    /// An RTMP server that plays.
+    Pull {
+        /// As ordered.
+        uri: OrderedUrl,
+        /// Name of the connection.
+        target: TargetId,
+        /// As the shard last told.
+        state: TargetState,
+    },
+}
+
+/// One input of a mixer.
+#[derive(Clone)]
+pub(crate) struct MixerInput {
+    /// Its stream, without prefix.
+    pub stream: String,
+    /// Whose sound it is.
+    pub of: BroadcastId,
+    /// The line between them.
+    pub line: LineId,
+}
+
+/// A file's sound that a target has instead of the call's.
+#[derive(Clone)]
+pub(crate) struct TargetSound {
+    /// In the format that the broadcast publishes.
+    pub clip: Arc<AacClip>,
+    /// It begins anew at its end.
+    pub looped: bool,
 }
 
 /// How others reach a broadcast's task.
@@ -145,6 +195,8 @@ pub(crate) struct Target {
     pub handed_over: bool,
     /// Silence instead of sound.
     pub muted: bool,
+    /// A file's sound instead of the call's.
+    pub sound: Option<TargetSound>,
     /// A look-up of its host is under way.
     pub looking_up: bool,
     /// Latest figures.
@@ -165,6 +217,7 @@ impl Target {
             handed_over: false,
             muted,
             looking_up: false,
+            sound: None,
             statistics: TargetStatistics::default(),
             contract: None,
         }
@@ -252,6 +305,10 @@ impl Broadcast {
         Self {
             id: BroadcastId(0),
             shard: 0,
+            source: Source::Call,
+            session: random_id(),
+            heard: None,
+            waiting: Vec::new(),
             call_id,
             caller: String::new(),
             callee: String::new(),
@@ -284,6 +341,28 @@ impl Broadcast {
             opened: Some(opened),
             closed: Some(closed),
         }
+    }
+
+    /// Whether it is a SIP call.
+    pub(crate) fn is_call(&self) -> bool {
+        matches!(self.source, Source::Call)
+    }
+
+    /// Whether its media comes from an RTMP server, as it is.
+    pub(crate) fn is_pulled(&self) -> bool {
+        matches!(self.source, Source::Pull { .. })
+    }
+
+    /// Sends a command, or keeps it until media is agreed on. `Err`: the shard is too busy, or too much waits.
+    pub(crate) fn send_or_wait(&mut self, shard: &CommandSender, command: Command) -> Result<(), ()> {
+        if self.media_agreed {
+            return shard.send(command).map_err(|_| ());
+        }
+        if self.waiting.len() >= WAITING_MAX {
+            return Err(());
+        }
+        self.waiting.push(command);
+        Ok(())
     }
 
     /// Whether the call is not over.
@@ -340,11 +419,24 @@ impl Broadcast {
         if !self.media_agreed {
             return Ok(());
         }
+        for command in self.waiting.drain(..) {
+            if shard.send(command).is_err() {
+                tracing::warn!(broadcast = %self.id, "the shard is too busy for what waited for media");
+            }
+        }
         for (&target, waiting) in self.targets.iter_mut().filter(|(_, t)| !t.handed_over) {
             let mut spec = Box::new(waiting.spec.clone());
             spec.muted = waiting.muted;
             shard.send(Command::AddTarget { broadcast: self.id, target, spec }).map_err(|_| ())?;
             waiting.handed_over = true;
+            if let Some(sound) = &waiting.sound {
+                let (clip, looped) = (Some(Arc::clone(&sound.clip)), sound.looped);
+                let command = Command::SetSound { broadcast: self.id, target, clip, looped };
+                if shard.send(command).is_err() {
+                    waiting.sound = None;
+                    tracing::warn!(broadcast = %self.id, %target, "the shard is too busy to take the sound file");
+                }
+            }
             if waiting.push.is_none() {
                 self.direct_state.target = Some(TargetState::Connecting);
             }
@@ -381,6 +473,7 @@ impl Registry {
             live_max,
             next_broadcast: 1,
             next_target: 1,
+            next_line: 1,
         }
     }
 
@@ -450,6 +543,8 @@ impl Registry {
         broadcast.sip_status = sip_status;
         broadcast.reason = reason;
         broadcast.line = None;
+        broadcast.heard = None;
+        broadcast.waiting.clear();
         broadcast.digits.clear();
         while let Some(target) = broadcast.targets.keys().next().copied() {
             broadcast.remove_target(target);
@@ -502,6 +597,23 @@ impl Registry {
         }
     }
 
+    /// A name for a line.
+    pub(crate) fn next_line(&mut self) -> LineId {
+        self.next_line += 1;
+        LineId(self.next_line)
+    }
+
+    /// A name for a connection that is no target.
+    pub(crate) fn next_target(&mut self) -> TargetId {
+        self.next_target += 1;
+        TargetId(self.next_target - 1)
+    }
+
+    /// A broadcast, live or shown after its end.
+    pub(crate) fn get(&self, id: BroadcastId) -> Option<&Broadcast> {
+        self.broadcasts.get(&id)
+    }
+
     /// A broadcast, live or shown after its end.
     pub(crate) fn get_mut(&mut self, id: BroadcastId) -> Option<&mut Broadcast> {
         self.broadcasts.get_mut(&id)
@@ -510,12 +622,12 @@ impl Registry {
     /// The live broadcast with this call ID.
     pub(crate) fn live_call_mut(&mut self, call_id: &str) -> Option<&mut Broadcast> {
         let id = self.by_call_id.get(call_id)?;
-        self.broadcasts.get_mut(id).filter(|b| b.is_live())
+        self.broadcasts.get_mut(id).filter(|b| b.is_live() && b.is_call())
     }
 
-    /// The broadcast with this call ID, live or shown after its end.
+    /// The call with this call ID, live or shown after its end.
     pub(crate) fn call(&self, call_id: &str) -> Option<&Broadcast> {
-        self.broadcasts.get(self.by_call_id.get(call_id)?)
+        self.broadcasts.get(self.by_call_id.get(call_id)?).filter(|b| b.is_call())
     }
 
     /// The live broadcast that `toStream` gave this name (without prefix).
@@ -563,6 +675,9 @@ impl Registry {
 
 /// Finished broadcasts that are shown even when fewer may be live.
 const FINISHED_SHOWN_MIN: usize = 64;
+
+/// Commands that wait for media of one call.
+const WAITING_MAX: usize = 64;
 
 /// Ended targets that a broadcast shows.
 const PAST_TARGETS_MAX: usize = 32;

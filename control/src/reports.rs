@@ -71,6 +71,18 @@ fn take(broadcasts: &Broadcasts, runtime: &Handle, report: Report) {
             tracing::info!(%broadcast, "media is on the air");
             shared.tell_of(broadcast, EventKind::MediaStarted);
         }
+        Report::SoundEnded { broadcast, target } => {
+            if let Some(b) = shared.registry().get_mut(broadcast)
+                && let Some(target) = b.targets.get_mut(&target)
+            {
+                target.sound = None;
+            }
+        }
+        Report::PlayEnded { broadcast } => {
+            if let Some(b) = shared.registry().get_mut(broadcast) {
+                b.heard = None;
+            }
+        }
         Report::DtmfSent { broadcast } => {
             if let Some(b) = shared.registry().get_mut(broadcast) {
                 b.digits.note_shard_idle();
@@ -96,6 +108,9 @@ fn take_target_state(
         _ => tracing::info!(broadcast = %id, target = %target_id, ?state, "RTMP target"),
     }
     let mut registry = broadcasts.shared.registry();
+    if Broadcasts::note_pull(&mut registry, id, target_id, state) {
+        return;
+    }
     let Some(broadcast) = registry.get_mut(id) else { return };
     if let Some(target) = broadcast.targets.get_mut(&target_id) {
         target.state = state;

@@ -65,7 +65,8 @@ impl Broadcasts {
         let registry = self.shared.registry();
         let last_event_id = self.events().last_id();
         let mut fitting = registry.iter().filter(|b| {
-            b.id.0 > filter.after
+            b.is_call()
+                && b.id.0 > filter.after
                 && filter.status.is_none_or(|status| status == b.status)
                 && filter.callee.as_ref().is_none_or(|callee| *callee == b.callee)
                 && filter.app_key.as_ref().is_none_or(|key| b.app_key.as_ref() == Some(key))

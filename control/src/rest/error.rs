@@ -9,13 +9,16 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use sipcast_contract::limits;
+use sipcast_contract::sound::MIXER_INPUTS_MAX;
 use utoipa::ToSchema;
 
 use super::BODY_MAX;
 use crate::broadcast::{DtmfError, StartError};
+use crate::local_streams::LocalError;
 use crate::order::FieldFault;
 use crate::push::{PushChangeError, PushError};
 use crate::registry::Taken;
+use crate::sounds::{SOUND_FILE, SoundError, SoundFault};
 
 /// An answer that is not a success.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,8 +133,8 @@ impl Problem {
     /// 404: no such path.
     pub(crate) fn unknown_path() -> Self {
         Self::new(StatusCode::NOT_FOUND, "there is nothing at this path").expecting(
-            "/rest-api/call/{startup,find,find_all,terminate,send_dtmf} or \
-             /rest-api/push/{startup,find,find_all,terminate,mute,unmute} or what /docs describes",
+            "/rest-api/{call,push,pull/rtmp,mixer,stream}/{startup,find_all,terminate and others}, \
+             /RESTCall/{call,getStatus,sendDTMF,hangup,getCalls}, or what /docs describes",
         )
     }
 
@@ -188,6 +191,56 @@ impl Problem {
 
     fn no_such_call() -> Self {
         Self::not_found(Some("callId"), "no live call has this callId")
+    }
+
+    /// Why a file is not played, which `field` names.
+    pub(crate) fn of_sound(field: &'static str, error: SoundError) -> Self {
+        match error {
+            SoundError::File(SoundFault::NotFound) => {
+                Self::new(StatusCode::NOT_FOUND, SoundFault::NotFound.to_string())
+                    .of(field)
+                    .expecting(SOUND_FILE.expected)
+            }
+            SoundError::File(fault) => Self::invalid(field, fault.to_string(), SOUND_FILE.expected),
+            SoundError::NoSuchSession => PushChangeError::NoSuchSession.into(),
+            SoundError::NoSuchCall => Self::no_such_call(),
+            SoundError::NotTranscoded => Self::new(
+                StatusCode::CONFLICT,
+                "this target takes sound as it comes from the call or the pulled stream: it cannot be replaced",
+            )
+            .of("mediaSessionId"),
+            SoundError::Busy => Self::busy(),
+        }
+    }
+
+    /// Why something of a local stream is not done; `field` names it.
+    pub(crate) fn of_local(field: &'static str, error: LocalError) -> Self {
+        if error.is_taken() {
+            return Self::new(StatusCode::CONFLICT, "this URI or local stream name is taken")
+                .of(field)
+                .expecting("a URI and a localStreamName that no live stream has");
+        }
+        match error {
+            LocalError::NoSuchUri => Self::not_found(Some("uri"), "nothing live has this uri"),
+            LocalError::NoSuchStream => Self::not_found(Some(field), "no live stream has this name"),
+            LocalError::NoSuchCall => Self::no_such_call(),
+            LocalError::NoSuchInput => Self::not_found(Some(field), "this stream is no input of the mixer"),
+            LocalError::Duplicate => {
+                Self::new(StatusCode::CONFLICT, "this stream is in the mixer already, or is the mixer")
+                    .of(field)
+            }
+            LocalError::TooMany => Self::new(StatusCode::CONFLICT, "the mixer has as many inputs as it may")
+                .of(field)
+                .expecting(format!("at most {MIXER_INPUTS_MAX} inputs")),
+            LocalError::Own => {
+                Self::invalid(field, "is the call's own stream", "the name of another live stream")
+            }
+            LocalError::Unresolvable(error) => {
+                Self::invalid(field, error.to_string(), "an rtmp:// URL whose host resolves")
+            }
+            LocalError::Start(error) => error.into(),
+            LocalError::Busy => Self::busy(),
+        }
     }
 
     /// The HTTP status.
@@ -283,6 +336,7 @@ impl From<PushError> for Problem {
             }
             PushError::Busy => Self::busy(),
             PushError::Stopping => Self::stopping(),
+            PushError::Sound(error) => Self::of_sound("options.soundFile", error),
             PushError::Contract(fault) => fault.into(),
         }
     }

@@ -4,7 +4,10 @@
 
 mod call;
 pub(crate) mod error;
+mod inject;
 mod ladder;
+mod legacy;
+pub(crate) mod local;
 mod page;
 mod push;
 mod statistics;
@@ -37,25 +40,39 @@ pub(crate) fn router(broadcasts: Broadcasts) -> Router {
         .route("/find", post(call::find))
         .route("/find_all", get(call::find_all).post(call::find_all))
         .route("/terminate", post(call::terminate))
-        .route("/send_dtmf", post(call::send_dtmf));
+        .route("/send_dtmf", post(call::send_dtmf))
+        .route("/inject_sound", post(inject::sound))
+        .route("/inject_stream", post(inject::stream))
+        .route("/inject_stream/startup", post(inject::stream))
+        .route("/inject_stream/terminate", post(inject::end_stream));
     let pushes = Router::new()
         .route("/startup", post(push::startup))
         .route("/find", post(push::find))
         .route("/find_all", get(push::find_all).post(push::find_all))
         .route("/terminate", post(push::terminate))
         .route("/mute", post(push::mute))
-        .route("/unmute", post(push::unmute));
+        .route("/unmute", post(push::unmute))
+        .route("/sound_on", post(push::sound_on))
+        .route("/sound_off", post(push::sound_off));
     let api = Router::new()
         .nest("/call", calls)
         .nest("/push", pushes)
+        .nest("/pull/rtmp", local::pull_routes())
+        .nest("/mixer", local::mixer_routes())
+        .nest("/stream", local::stream_routes())
         // A route of its own rather than a fallback: routes that are merged in later may begin with a variable.
         .route("/", any(unknown_path))
         .route("/{*path}", any(unknown_path))
         // Set before the layer, which then sees the preflights of these paths.
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(broadcasts.clone(), cross_origin));
+    let legacy = legacy::routes()
+        .route("/{*path}", any(unknown_path))
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(broadcasts.clone(), cross_origin));
     Router::new()
         .nest("/rest-api", api)
+        .nest("/RESTCall", legacy)
         .route("/statistics", get(statistics::json))
         .route("/calls/{call_id}/ladder", get(ladder::json))
         .merge(page::routes())

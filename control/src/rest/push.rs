@@ -13,6 +13,7 @@ use super::value::Fields;
 use crate::broadcast::Broadcasts;
 use crate::order::{self, TargetRequest, Text};
 use crate::push::{PushFilter, PushOrder, PushView};
+use crate::sounds::SOUND_FILE;
 
 /// `POST /push/startup`: answers with the transponder.
 #[utoipa::path(
@@ -136,6 +137,54 @@ pub(crate) async fn unmute(
     set_muted(&broadcasts, &fields, false)
 }
 
+/// `POST /push/sound_on`: a file instead of the stream's sound.
+#[utoipa::path(
+    post,
+    path = "/rest-api/push/sound_on",
+    tag = "compatible",
+    request_body(content = Object, description = "`mediaSessionId`, `soundFile`, `loop`"),
+    responses(
+        (status = 200, description = "Taken; the body is empty"),
+        (status = 400, description = "A field is missing or malformed, or the file cannot be played", body = Body),
+        (status = 404, description = "No such target or file", body = Body),
+        (status = 409, description = "The target's sound cannot be replaced", body = Body),
+        (status = 503, description = "Too busy, full or stopping", body = Body),
+    ),
+)]
+pub(crate) async fn sound_on(
+    State(broadcasts): State<Broadcasts>,
+    fields: Fields,
+) -> Result<StatusCode, Problem> {
+    let session = fields.required_text("mediaSessionId", MEDIA_SESSION_ID)?;
+    let name = fields.required_text("soundFile", SOUND_FILE)?;
+    let looped = fields.boolean("loop")?.unwrap_or(false);
+    let switched = broadcasts.push_sound_on(&session, name, looped).await;
+    switched.map_err(|error| Problem::of_sound("soundFile", error))?;
+    Ok(StatusCode::OK)
+}
+
+/// `POST /push/sound_off`: the stream's own sound again.
+#[utoipa::path(
+    post,
+    path = "/rest-api/push/sound_off",
+    tag = "compatible",
+    request_body(content = Object, description = "`mediaSessionId`"),
+    responses(
+        (status = 200, description = "Taken; the body is empty"),
+        (status = 400, description = "A field is missing or malformed", body = Body),
+        (status = 404, description = "Nothing matches", body = Body),
+        (status = 503, description = "Too busy, full or stopping", body = Body),
+    ),
+)]
+pub(crate) async fn sound_off(
+    State(broadcasts): State<Broadcasts>,
+    fields: Fields,
+) -> Result<StatusCode, Problem> {
+    let session = fields.required_text("mediaSessionId", MEDIA_SESSION_ID)?;
+    broadcasts.push_sound_off(&session).map_err(|error| Problem::of_sound("soundFile", error))?;
+    Ok(StatusCode::OK)
+}
+
 /// A target on the wire.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -160,7 +209,7 @@ impl From<PushView> for Transponder {
             width: view.width,
             height: view.height,
             muted: view.muted,
-            sound_enabled: false,
+            sound_enabled: view.sound_enabled,
             options: view.options,
         }
     }
@@ -180,20 +229,39 @@ fn push_order(broadcasts: &Broadcasts, fields: &Fields) -> Result<PushOrder, Pro
     let stream = fields.required_text("streamName", order::STREAM_NAME)?;
     let url = fields.required_text("rtmpUrl", order::RTMP_URL)?;
     let options = fields.object("options")?;
-    let muted = match options.get("action") {
-        None | Some(Value::Null) => false,
-        Some(Value::String(action)) if action.is_empty() => false,
-        Some(Value::String(action)) if action == "mute" => true,
-        Some(_) => {
-            return Err(Problem::invalid("options.action", "is no known action", "mute, or no action"));
+    let expected = "mute, sound_on with a soundFile, or no action";
+    let text = |field: &str| match options.get(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
+        Some(_) => Err(()),
+    };
+    let bad = |()| Problem::invalid("options.action", "is no known action", expected);
+    let file = text("soundFile")
+        .map_err(|()| Problem::invalid("options.soundFile", "is no text", SOUND_FILE.expected))?;
+    let (muted, sound) = match text("action").map_err(bad)?.as_deref() {
+        None => (false, None),
+        Some("mute") => (true, None),
+        Some("sound_on") => {
+            let name = SOUND_FILE.required("options.soundFile", file)?;
+            (false, Some((name, is_true(options.get("loop")))))
         }
+        Some(_) => return Err(bad(())),
     };
     let name = match fields.boolean("rtmpTransponderFullUrl")?.unwrap_or(false) {
         true => None,
         false => Some(broadcasts.shared.options.stream_prefix.published(&stream)),
     };
     let request = TargetRequest { rtmp_stream: name, muted: Some(muted), ..target_request(fields, url)? };
-    Ok(PushOrder { stream, target: request.validate("")?, options: Value::Object(options) })
+    Ok(PushOrder { stream, target: request.validate("")?, sound, options: Value::Object(options) })
+}
+
+/// `true` as JSON or as text, as pages send it.
+fn is_true(value: Option<&Value>) -> bool {
+    match value {
+        Some(Value::Bool(value)) => *value,
+        Some(Value::String(text)) => text.eq_ignore_ascii_case("true"),
+        _ => false,
+    }
 }
 
 const MEDIA_SESSION_ID: Text = Text::word(128, "the mediaSessionId that /push/startup gave");

@@ -111,6 +111,32 @@ impl Fields {
         }
     }
 
+    /// A list of texts; absent is an empty one, and so is a text that is empty. Not longer than [`TEXTS_MAX`].
+    pub(crate) fn texts(&self, field: &'static str, rule: Text) -> Result<Vec<String>, Problem> {
+        let items = match self.0.get(field) {
+            None | Some(Value::Null) => return Ok(Vec::new()),
+            Some(Value::Array(items)) => items,
+            Some(other) => return Err(wrong_type(field, other, rule.expected)),
+        };
+        if items.len() > TEXTS_MAX {
+            let expected = format!("at most {TEXTS_MAX} items");
+            return Err(Problem::invalid(field, "has too many items", expected));
+        }
+        let text = |item: &Value| match item {
+            Value::String(text) => Ok(rule.optional(field, Some(text.clone()))?),
+            other => Err(wrong_type(field, other, rule.expected)),
+        };
+        Ok(items.iter().map(text).collect::<Result<Vec<_>, Problem>>()?.into_iter().flatten().collect())
+    }
+
+    /// The same fields with those of an object among them; fields of their own level go before its.
+    pub(crate) fn with_nested(mut self, field: &'static str) -> Result<Self, Problem> {
+        for (name, value) in self.object(field)? {
+            self.0.entry(name).or_insert(value);
+        }
+        Ok(self)
+    }
+
     /// An object; absent is an empty one.
     pub(crate) fn object(&self, field: &'static str) -> Result<Map<String, Value>, Problem> {
         match self.0.get(field) {
@@ -136,6 +162,9 @@ fn wrong_type(field: &'static str, value: &Value, expected: &'static str) -> Pro
 fn is_multipart(content_type: &[u8]) -> bool {
     content_type.trim_ascii_start().get(..10).is_some_and(|kind| kind.eq_ignore_ascii_case(b"multipart/"))
 }
+
+/// Items of a list at most.
+const TEXTS_MAX: usize = 1000;
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);

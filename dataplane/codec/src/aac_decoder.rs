@@ -1,6 +1,6 @@
-//! AAC-LC decoding, for those who check what was published: tests, the callee's and the load harness's meters.
+//! AAC-LC decoding: of pulled streams whose sound goes to callees and mixers, and for those who check what was
+//! published: tests, the callee's and the load harness's meters.
 //! Takes: an AudioSpecificConfig, raw data blocks. Gives: PCM, without any delay of its own.
-//! Leaves out: the packet path, which never decodes AAC.
 
 use fdk_aac_sys as sys;
 
@@ -65,6 +65,12 @@ impl AacDecoder {
         let channels =
             unsafe { sys::aacDecoder_GetStreamInfo(self.handle).as_ref() }.map_or(0, |i| i.numChannels);
         Ok((usize::try_from(channels).unwrap_or(0) * FRAME_SAMPLES).min(pcm.len()))
+    }
+}
+
+impl std::fmt::Debug for AacDecoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AacDecoder")
     }
 }
 

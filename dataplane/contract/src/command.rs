@@ -1,8 +1,10 @@
 //! What the control plane tells a shard.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use crate::dtmf::DtmfStep;
+use crate::sound::{AacClip, LineId, LineReceiver, LineSender, PcmClip};
 use crate::{BroadcastId, MediaOptions, MediaWanted, NegotiatedMedia, RtmpTarget, TargetId};
 
 /// One order to a shard. A command for a broadcast that the shard does not hold is ignored.
@@ -60,6 +62,79 @@ pub enum Command {
         target: TargetId,
         /// Silence or sound.
         muted: bool,
+    },
+    /// Give one target a file's sound instead of the call's, or end that.
+    SetSound {
+        /// Which broadcast.
+        broadcast: BroadcastId,
+        /// Which target.
+        target: TargetId,
+        /// The file, in the format that the broadcast publishes; `None`: the call's own sound again.
+        clip: Option<Arc<AacClip>>,
+        /// Begin anew at its end, instead of going back to the call's sound (`Report::SoundEnded`).
+        looped: bool,
+    },
+    /// Play a file to the callee, in place of what is played to it already.
+    PlaySound {
+        /// Which broadcast.
+        broadcast: BroadcastId,
+        /// The file.
+        clip: Arc<PcmClip>,
+    },
+    /// Play what comes over a line to the callee, in place of what is played to it already; `None`: nothing more.
+    PlayLine {
+        /// Which broadcast.
+        broadcast: BroadcastId,
+        /// The line's reading end.
+        line: Option<LineReceiver>,
+    },
+    /// Send the broadcast's sound over a line, up to `RemoveLine` or until nobody reads it.
+    AddLine {
+        /// Which broadcast.
+        broadcast: BroadcastId,
+        /// Name of the line.
+        line: LineId,
+        /// Its writing end.
+        sender: LineSender,
+        /// The mixer's input that is left out; of no meaning elsewhere.
+        without: Option<LineId>,
+    },
+    /// End a line out of the broadcast.
+    RemoveLine {
+        /// Which broadcast.
+        broadcast: BroadcastId,
+        /// Name of the line.
+        line: LineId,
+    },
+    /// Make the broadcast, which was opened without media, a mixer: it publishes the sum of its inputs.
+    Mix {
+        /// Which broadcast.
+        broadcast: BroadcastId,
+    },
+    /// Give a mixer one more input.
+    AddInput {
+        /// Which broadcast.
+        broadcast: BroadcastId,
+        /// Name of the line.
+        line: LineId,
+        /// Its reading end.
+        receiver: LineReceiver,
+    },
+    /// Take an input out of a mixer.
+    RemoveInput {
+        /// Which broadcast.
+        broadcast: BroadcastId,
+        /// Name of the line.
+        line: LineId,
+    },
+    /// Make the broadcast, which was opened without media, publish what an RTMP server plays.
+    Pull {
+        /// Which broadcast.
+        broadcast: BroadcastId,
+        /// Name of the connection, by which its state is reported.
+        target: TargetId,
+        /// Which stream of which server.
+        spec: Box<RtmpTarget>,
     },
     /// Send digits as RFC 4733 events, after those already waiting.
     SendDtmf {

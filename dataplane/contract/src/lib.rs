@@ -13,6 +13,7 @@ pub mod media;
 pub mod options;
 pub mod report;
 pub mod secret;
+pub mod sound;
 pub mod srtp;
 pub mod statistics;
 pub mod target;

@@ -50,6 +50,18 @@ pub enum Report {
         /// The state it has now.
         state: TargetState,
     },
+    /// The file that a target had instead of the call's sound is over.
+    SoundEnded {
+        /// Which broadcast.
+        broadcast: BroadcastId,
+        /// Which target.
+        target: TargetId,
+    },
+    /// What is played to the callee is over.
+    PlayEnded {
+        /// Which broadcast.
+        broadcast: BroadcastId,
+    },
     /// All digits that were waiting are sent.
     DtmfSent {
         /// Which broadcast.

@@ -36,6 +36,8 @@ pub struct RtmpTarget {
     pub swf_url: Option<Secret<String>>,
     /// What its service demands while live.
     pub rules: TargetRules,
+    /// Take the stream from the server instead of giving it one.
+    pub plays: bool,
 }
 
 /// How sound is coded for a target (Adobe FLV 10.1, E.4.2.1).
@@ -103,6 +105,7 @@ impl RtmpTarget {
             page_url: None,
             swf_url: None,
             rules: TargetRules::default(),
+            plays: false,
         }
     }
 

@@ -55,6 +55,51 @@ impl Shard {
                 self.with(broadcast, |entry| entry.pipeline.set_muted(target, muted));
                 broadcast
             }
+            Command::SetSound { broadcast, target, clip, looped } => {
+                let is_begun = clip.is_some();
+                let is_set = self.with(broadcast, |entry| entry.pipeline.set_sound(target, clip, looped));
+                if is_begun && is_set == Some(false) {
+                    self.outbox.send(Report::SoundEnded { broadcast, target });
+                }
+                broadcast
+            }
+            Command::PlaySound { broadcast, clip } => {
+                self.with(broadcast, |entry| entry.pipeline.play_clip(clip, now));
+                broadcast
+            }
+            Command::PlayLine { broadcast, line } => {
+                self.with(broadcast, |entry| entry.pipeline.play_line(line, now));
+                broadcast
+            }
+            Command::AddLine { broadcast, line, sender, without } => {
+                if self.with(broadcast, |entry| entry.pipeline.add_line(line, sender, without)) == Some(false)
+                {
+                    tracing::warn!(%broadcast, "no further line: too many hear this broadcast");
+                }
+                broadcast
+            }
+            Command::RemoveLine { broadcast, line } => {
+                self.with(broadcast, |entry| entry.pipeline.remove_line(line));
+                broadcast
+            }
+            Command::Mix { broadcast } => {
+                self.with(broadcast, |entry| entry.pipeline.mix(now));
+                broadcast
+            }
+            Command::AddInput { broadcast, line, receiver } => {
+                if self.with(broadcast, |entry| entry.pipeline.add_input(line, receiver)) == Some(false) {
+                    tracing::warn!(%broadcast, "no further input: the mixer has as many as it may");
+                }
+                broadcast
+            }
+            Command::RemoveInput { broadcast, line } => {
+                self.with(broadcast, |entry| entry.pipeline.remove_input(line));
+                broadcast
+            }
+            Command::Pull { broadcast, target, spec } => {
+                self.with(broadcast, |entry| entry.pipeline.pull(target, *spec, now));
+                broadcast
+            }
             Command::SendDtmf { broadcast, steps } => {
                 if let Some(Err(refused)) =
                     self.with(broadcast, |entry| entry.pipeline.send_dtmf(&steps, now))

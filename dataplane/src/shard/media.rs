@@ -55,6 +55,7 @@ impl Shard {
         if std::mem::take(&mut broadcast.wants_listening) {
             broadcast.listen(&mut self.ring, slot);
         }
+        broadcast.pipeline.serve_studio(self.clock.now(), &mut self.workspace);
         while let Some(transmit) = broadcast.pipeline.poll_transmit(&mut self.workspace) {
             if let Some(socket) = broadcast.transmit_on(transmit.port) {
                 let tag = Tag::Transmitted { broadcast: slot };
@@ -77,6 +78,8 @@ impl Shard {
                 Event::MediaStarted => Report::MediaStarted { broadcast: id },
                 Event::PictureSize { width, height } => Report::PictureSize { broadcast: id, width, height },
                 Event::KeyframeOverdue => Report::KeyframeOverdue { broadcast: id },
+                Event::SoundEnded(target) => Report::SoundEnded { broadcast: id, target },
+                Event::PlayEnded => Report::PlayEnded { broadcast: id },
                 Event::DtmfSent => Report::DtmfSent { broadcast: id },
                 Event::Target(target, action) => {
                     self.carry_out(slot, target, action);

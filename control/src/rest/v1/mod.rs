@@ -25,7 +25,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::broadcast::Broadcasts;
 use crate::events::Event;
-use crate::rest::{call, push};
+use crate::rest::{call, inject, push};
 use problem::Refusal;
 
 /// What the document says of the whole.
@@ -48,7 +48,9 @@ use problem::Refusal;
     ),
     paths(
         call::startup, call::find, call::find_all, call::terminate, call::send_dtmf,
+        inject::sound, inject::stream, inject::end_stream,
         push::startup, push::find, push::find_all, push::terminate, push::mute, push::unmute,
+        push::sound_on, push::sound_off,
     ),
     components(schemas(Event)),
 )]

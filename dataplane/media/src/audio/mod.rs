@@ -5,10 +5,17 @@
 mod decoder;
 mod format;
 mod frame_encoder;
+mod lines_out;
+mod mixer;
+mod payload_encoder;
 mod pcm_queue;
 mod position;
 mod silence;
 mod transcoder;
 
+pub use lines_out::LinesOut;
+pub use mixer::Mixer;
+pub(crate) use mixer::{EXCESS, LEAD};
+pub use payload_encoder::{PAYLOAD_MAX, PayloadEncoder};
 pub use silence::{SILENT_PAYLOAD_MAX, silent_payload};
 pub use transcoder::{AacFrame, Placed, Transcoder, TranscoderError};

@@ -22,6 +22,7 @@ use sipcast_pool::{Arena, Segment};
 use super::decoder::{Decoder, PAYLOAD_SAMPLES_MAX, payload_samples};
 use super::format::{TICK_GRID, TICKS_PER_SECOND};
 use super::frame_encoder::{COMMON_PERIOD_BLOCKS, FrameEncoder};
+use super::lines_out::LinesOut;
 use super::pcm_queue::{BLOCK_SAMPLES_MAX, Full, GAP_SAMPLES_MAX, PcmQueue, Taken};
 use super::position::Position;
 
@@ -233,6 +234,11 @@ impl Transcoder {
     /// The next AAC frame, written to `arena`; `None` when more input is needed. A frame that finds no room is
     /// lost and counted; the position of the next one shows the gap.
     pub fn poll_frame(&mut self, arena: &mut Arena) -> Option<AacFrame> {
+        self.poll_frame_with(arena, &mut LinesOut::default())
+    }
+
+    /// The same; every block that it takes for the frame goes over `lines` too.
+    pub fn poll_frame_with(&mut self, arena: &mut Arena, lines: &mut LinesOut) -> Option<AacFrame> {
         // Only a driver that slept lets so much silence gather. It is not worth its CPU time: time moves on.
         let periods = (self.queue.silent_blocks_ahead() / COMMON_PERIOD_BLOCKS).saturating_sub(1);
         if periods > 0 {
@@ -247,6 +253,9 @@ impl Transcoder {
                 match self.queue.take(&mut self.block)? {
                     Taken::Block(format) => {
                         let len = format.block_samples() * format.channels;
+                        if !lines.is_empty() {
+                            lines.push_block(format.rate_hz, format.channels, &self.block[..len]);
+                        }
                         self.encoder.push_block(format, &self.block[..len]);
                     }
                     Taken::Change(format) => self.encoder.change(format),

@@ -39,6 +39,15 @@ pub fn audio_specific_config(sample_rate_hz: u32, channels: u8) -> Option<[u8; 2
     Some([AAC_LC << 3 | index >> 1, index << 7 | channels << 3])
 }
 
+/// Sampling rate in Hz and channels that an AudioSpecificConfig of AAC-LC names; `None` for other objects, rates by
+/// value and channel layouts of their own.
+pub fn parse_audio_specific_config(config: &[u8]) -> Option<(u32, u8)> {
+    let &[first, second, ..] = config else { return None };
+    let rate = *SAMPLE_RATES_HZ.get(usize::from((first & 0b111) << 1 | second >> 7))?;
+    let channels = second >> 3 & 0b1111;
+    (first >> 3 == AAC_LC && (1..=7).contains(&channels)).then_some((rate, channels))
+}
+
 /// Appends the tag body that carries an AudioSpecificConfig.
 pub fn write_sequence_header(out: &mut Vec<u8>, config: &[u8]) {
     out.extend_from_slice(&SEQUENCE_HEADER);
@@ -66,6 +75,12 @@ mod tests {
         assert_eq!(audio_specific_config(8_000, 1), Some([0x15, 0x88]));
         assert_eq!(audio_specific_config(44_000, 1), None);
         assert_eq!(audio_specific_config(48_000, 0), None);
+        for (rate, channels) in [(44_100, 2), (48_000, 1), (8_000, 1)] {
+            let config = audio_specific_config(rate, channels).expect("known");
+            assert_eq!(parse_audio_specific_config(&config), Some((rate, channels)));
+        }
+        assert_eq!(parse_audio_specific_config(&[0x12]), None);
+        assert_eq!(parse_audio_specific_config(&[0x2a, 0x10]), None, "HE-AAC");
     }
 
     #[test]

@@ -9,14 +9,15 @@ use bytes::Bytes;
 use sipcast_contract::dtmf::DtmfStep;
 use sipcast_contract::media::{AudioCodec, AudioFormat, AudioMedia};
 use sipcast_contract::statistics::StreamStatistics;
-use sipcast_contract::{MediaOptions, Timestamp};
+use sipcast_contract::{Direction, MediaOptions, Timestamp};
 use sipcast_pool::{Arena, Exhausted, Segment};
 
+use super::playback::Playback;
 use super::publication::{AudioTrack, Publication};
 use super::stream::{Ports, Requests, RtpStream, TransportChange};
 use super::targets::Sound;
 use super::{Port, Transmit, Workspace};
-use crate::audio::{Placed, SILENT_PAYLOAD_MAX, Transcoder, silent_payload};
+use crate::audio::{AacFrame, LinesOut, PAYLOAD_MAX, Placed, SILENT_PAYLOAD_MAX, Transcoder, silent_payload};
 use crate::flv;
 use crate::flv::audio::SoundFormat;
 use crate::message::{Message, MessageKind};
@@ -38,6 +39,10 @@ pub(super) struct AudioPath {
     was_sending_dtmf: bool,
     /// The body for muted targets, kept warm.
     silent_body: Vec<Segment>,
+    /// To other broadcasts.
+    pub(super) lines: LinesOut,
+    /// What the callee hears.
+    playback: Playback,
     /// Codec and 20 ms of its silence, for the way that is kept open.
     silence: Option<(AudioCodec, Box<[u8]>)>,
     /// The same for muted targets that take the call's own sound.
@@ -70,6 +75,8 @@ impl AudioPath {
             is_heard: false,
             was_sending_dtmf: false,
             silent_body: Vec::new(),
+            lines: LinesOut::default(),
+            playback: Playback::default(),
             silence: None,
             source_silence: None,
         }
@@ -155,13 +162,17 @@ impl AudioPath {
     pub(super) fn next_timeout(&self) -> Option<Timestamp> {
         let transcoder = self.transcoder.as_ref().and_then(Transcoder::next_timeout);
         let dtmf = self.dtmf.as_ref().and_then(TelephoneEventSender::next_timeout);
-        [self.stream.next_timeout(), transcoder, dtmf].into_iter().flatten().min()
+        // Before media is agreed on there is no codec to play in.
+        let is_agreed = self.media.as_ref().is_some_and(|media| !media.formats.is_empty());
+        let playback = self.playback.next_timeout().filter(|_| is_agreed);
+        [self.stream.next_timeout(), transcoder, dtmf, playback].into_iter().flatten().min()
     }
 
     pub(super) fn poll_transmit(&mut self, now: Timestamp, arena: &mut Arena) -> Option<Transmit> {
         self.stream
             .poll_report(Requests::default(), now, arena)
             .or_else(|| self.poll_dtmf(now, arena))
+            .or_else(|| self.poll_playback(now, arena))
             .or_else(|| self.poll_keep_alive(now, arena))
     }
 
@@ -171,6 +182,11 @@ impl AudioPath {
         dtmf.push(steps)?;
         self.was_sending_dtmf = true;
         Ok(())
+    }
+
+    /// What the callee hears.
+    pub(super) fn playback(&mut self) -> &mut Playback {
+        &mut self.playback
     }
 
     /// `true` once, when the last waiting step is sent.
@@ -228,7 +244,7 @@ impl AudioPath {
         let source = source_format(codec);
         publication.set_source(source, now);
         // While all targets take the call's own sound nothing is decoded.
-        transcoder.set_listened(source.is_none() || !publication.is_source_all());
+        transcoder.set_listened(source.is_none() || !publication.is_source_all() || !self.lines.is_empty());
         let placed = transcoder.push(codec, timestamp, &packet.payload, packet.arrival);
         self.is_heard = true;
         if let (Some(format), Some(placed)) = (source, placed)
@@ -294,23 +310,37 @@ impl AudioPath {
 
     fn publish(&mut self, ws: &mut Workspace, publication: &mut Publication) {
         let Some(transcoder) = &mut self.transcoder else { return };
-        while let Some(frame) = transcoder.poll_frame(&mut ws.arena) {
-            if !publication.is_started() {
-                continue;
-            }
-            // RTMP's 32 bits wrap after 49 days; truncation is wanted.
-            let timestamp_ms = audio_ms(frame.position, self.options.aac.sample_rate_hz) as u32;
-            // An exhausted pool drops the frame: the positions of the others stay right.
-            if write_body(frame.data, &mut ws.arena, &mut ws.body).is_ok()
-                && write_silent_body(transcoder, publication, &mut ws.arena, &mut self.silent_body).is_ok()
-            {
-                let kind = MessageKind::Audio;
-                let message = Message { kind, timestamp_ms, body: &ws.body, arrival: frame.arrival };
-                publication.push_sound(&message, &self.silent_body, self.is_heard);
-            }
-            ws.body.clear();
-            self.silent_body.clear();
+        while let Some(frame) = transcoder.poll_frame_with(&mut ws.arena, &mut self.lines) {
+            let rate_hz = self.options.aac.sample_rate_hz;
+            publish_frame(frame, rate_hz, transcoder.silent_frame(), self.is_heard, ws, publication);
         }
+    }
+
+    /// The next packet of what the callee hears. It moves on while the peer is on hold or digits are sent, unheard.
+    fn poll_playback(&mut self, now: Timestamp, arena: &mut Arena) -> Option<Transmit> {
+        if !self.playback.is_playing() {
+            return None;
+        }
+        let media = self.media.as_ref()?;
+        let format = *media.formats.first()?;
+        let may_send = matches!(media.transport.direction, Direction::SendRecv | Direction::SendOnly);
+        let packet_time_ms = media.packet_time_ms;
+        let is_sending_digits = self.dtmf.as_ref().is_some_and(|dtmf| !dtmf.is_idle());
+        let mut out = [0; PAYLOAD_MAX];
+        while let Some(payload) = self.playback.poll(format.codec, packet_time_ms, now, &mut out) {
+            let Some(to) = self.stream.rtp_destination().filter(|_| may_send && !is_sending_digits) else {
+                continue;
+            };
+            let sender = self.stream.sender_mut();
+            let timestamp = sender.timestamp(payload.at);
+            let header = sender.header(format.payload_type, payload.is_first, timestamp);
+            let mut packet = [0; RtpSender::HEADER_LEN + PAYLOAD_MAX];
+            packet[..header.len()].copy_from_slice(&header);
+            let end = header.len() + payload.len;
+            packet[header.len()..end].copy_from_slice(&out[..payload.len]);
+            return self.stream.transmit_rtp(to, &packet[..end], now, arena);
+        }
+        None
     }
 
     fn poll_dtmf(&mut self, now: Timestamp, arena: &mut Arena) -> Option<Transmit> {
@@ -338,6 +368,36 @@ impl AudioPath {
     }
 }
 
+/// Publishes one AAC frame, or what targets have instead. `silence`: a frame of it for muted targets.
+pub(super) fn publish_frame(
+    frame: AacFrame,
+    sample_rate_hz: u32,
+    silence: &[u8],
+    is_heard: bool,
+    ws: &mut Workspace,
+    publication: &mut Publication,
+) {
+    if !publication.is_started() {
+        return;
+    }
+    // RTMP's 32 bits wrap after 49 days; truncation is wanted.
+    let timestamp_ms = audio_ms(frame.position, sample_rate_hz) as u32;
+    let Workspace { arena, body, silent_body, .. } = ws;
+    // An exhausted pool drops the frame: the positions of the others stay right.
+    if write_body(frame.data, arena, body).is_ok()
+        && write_silent_body(silence, publication, arena, silent_body).is_ok()
+    {
+        let message = Message { kind: MessageKind::Audio, timestamp_ms, body, arrival: frame.arrival };
+        publication.push_sound(&message, silent_body, is_heard);
+        if publication.targets.has_clips() {
+            silent_body.clear();
+            publication.targets.push_clips(&message, arena, silent_body);
+        }
+    }
+    body.clear();
+    silent_body.clear();
+}
+
 /// The FLV tag body of one AAC frame.
 fn write_body(frame: Segment, arena: &mut Arena, body: &mut Vec<Segment>) -> Result<(), Exhausted> {
     body.push(arena.write(&flv::audio::RAW_HEADER)?);
@@ -347,14 +407,14 @@ fn write_body(frame: Segment, arena: &mut Arena, body: &mut Vec<Segment>) -> Res
 
 /// The same with silence, if some target wants it.
 fn write_silent_body(
-    transcoder: &Transcoder,
+    silence: &[u8],
     publication: &Publication,
     arena: &mut Arena,
     body: &mut Vec<Segment>,
 ) -> Result<(), Exhausted> {
     if publication.targets.is_any_muted(Sound::Aac) {
         body.push(arena.write(&flv::audio::RAW_HEADER)?);
-        body.push(arena.write(transcoder.silent_frame())?);
+        body.push(arena.write(silence)?);
     }
     Ok(())
 }

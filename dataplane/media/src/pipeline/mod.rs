@@ -12,23 +12,28 @@
 
 mod audio;
 mod keep_alive;
+mod playback;
 mod protection;
 mod publication;
 mod published;
 mod stream;
+mod studio;
 mod targets;
 mod video;
 mod workspace;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use sipcast_contract::dtmf::DtmfStep;
+use sipcast_contract::sound::{AacClip, LineId, LineReceiver, LineSender, PcmClip};
 use sipcast_contract::statistics::BroadcastStatistics;
 use sipcast_contract::{MediaOptions, MediaWanted, NegotiatedMedia, RtmpTarget, TargetId, Timestamp};
 use sipcast_pool::Segment;
 
 use self::audio::AudioPath;
 use self::publication::Publication;
+use self::studio::{Pull, Studio};
 use self::video::VideoPath;
 use crate::rtmp::{Target, TargetAction};
 
@@ -76,6 +81,10 @@ pub enum Event {
     KeyframeOverdue,
     /// All DTMF steps that were waiting are sent.
     DtmfSent,
+    /// The file that a target had instead of the call's sound is over.
+    SoundEnded(TargetId),
+    /// What was played to the callee came to its end.
+    PlayEnded,
     /// A target wants something done, or changed its state.
     Target(TargetId, TargetAction),
 }
@@ -86,6 +95,9 @@ pub struct Pipeline {
     audio: AudioPath,
     video: VideoPath,
     publication: Publication,
+    /// Of a broadcast that has no call.
+    studio: Option<Studio>,
+    options: MediaOptions,
     /// Start of the broadcast's timeline: the first media agreed on.
     start: Option<Timestamp>,
     wanted: MediaWanted,
@@ -101,6 +113,8 @@ impl Pipeline {
             audio: AudioPath::new(options, seed, now),
             video: VideoPath::new(options, seed, now),
             publication: Publication::new(),
+            studio: None,
+            options: options.clone(),
             start: None,
             wanted,
             seed,
@@ -148,6 +162,9 @@ impl Pipeline {
     /// Gives a target fresh addresses.
     pub fn set_addresses(&mut self, id: TargetId, addresses: Vec<SocketAddr>, now: Timestamp) {
         self.advance(now);
+        if let Some(pull) = self.pulling().filter(|pull| pull.id == id) {
+            return pull.source.set_addresses(addresses, now);
+        }
         self.publication.targets.set_addresses(id, addresses, self.now);
     }
 
@@ -155,6 +172,75 @@ impl Pipeline {
     pub fn set_muted(&mut self, id: TargetId, muted: bool) {
         if let Some(target) = self.publication.targets.get_mut(id) {
             target.set_muted(muted);
+        }
+    }
+
+    /// Gives one target a file's sound instead of the call's, from its start, or ends that. `false`: there is no such
+    /// target.
+    pub fn set_sound(&mut self, id: TargetId, clip: Option<Arc<AacClip>>, is_looped: bool) -> bool {
+        self.publication.targets.set_clip(id, clip, is_looped)
+    }
+
+    /// Plays a file to the callee, in place of what is played.
+    pub fn play_clip(&mut self, clip: Arc<PcmClip>, now: Timestamp) {
+        self.advance(now);
+        self.audio.playback().play_clip(clip, self.now);
+    }
+
+    /// Plays what comes over a line to the callee, in place of what is played; `None`: nothing more.
+    pub fn play_line(&mut self, line: Option<LineReceiver>, now: Timestamp) {
+        self.advance(now);
+        match line {
+            Some(line) => self.audio.playback().play_line(line, self.now),
+            None => self.audio.playback().stop(),
+        }
+    }
+
+    /// Sends the sound of the broadcast over a line; `without` is a mixer's input that is left out. `false`: it has as
+    /// many lines as it may.
+    pub fn add_line(&mut self, id: LineId, sender: LineSender, without: Option<LineId>) -> bool {
+        match &mut self.studio {
+            Some(Studio::Mixer { mixer, .. }) => mixer.add_line(id, sender, without),
+            Some(Studio::Pull(_)) | None => self.audio.lines.add(id, sender),
+        }
+    }
+
+    /// Ends a line.
+    pub fn remove_line(&mut self, id: LineId) {
+        match &mut self.studio {
+            Some(Studio::Mixer { mixer, .. }) => mixer.remove_line(id),
+            Some(Studio::Pull(_)) | None => self.audio.lines.remove(id),
+        }
+    }
+
+    /// Makes a broadcast without call a mixer.
+    pub fn mix(&mut self, now: Timestamp) {
+        self.advance(now);
+        if self.studio.is_none() {
+            self.studio = Studio::mixer(&self.options.aac, self.now, &mut self.publication);
+        }
+    }
+
+    /// Gives a mixer one more input. `false`: it is none, or has as many as it may.
+    pub fn add_input(&mut self, id: LineId, receiver: LineReceiver) -> bool {
+        match &mut self.studio {
+            Some(Studio::Mixer { mixer, .. }) => mixer.add_input(id, receiver),
+            Some(Studio::Pull(_)) | None => false,
+        }
+    }
+
+    /// Takes an input out of a mixer.
+    pub fn remove_input(&mut self, id: LineId) {
+        if let Some(Studio::Mixer { mixer, .. }) = &mut self.studio {
+            mixer.remove_input(id);
+        }
+    }
+
+    /// Makes a broadcast without call publish what an RTMP server plays.
+    pub fn pull(&mut self, id: TargetId, spec: RtmpTarget, now: Timestamp) {
+        self.advance(now);
+        if self.studio.is_none() {
+            self.studio = Some(Studio::Pull(Box::new(Pull::new(id, spec, self.seed, self.now))));
         }
     }
 
@@ -198,11 +284,22 @@ impl Pipeline {
         self.audio.serve(self.now, ws, &mut self.publication);
         self.video.handle_timeout(self.now, ws);
         self.video.serve(self.now, ws, &self.audio, &mut self.publication);
+        self.serve_studio(now, ws);
+    }
+
+    /// Publishes what came over the connection of a broadcast that pulls; does nothing for others.
+    pub fn serve_studio(&mut self, now: Timestamp, ws: &mut Workspace) {
+        self.advance(now);
+        if let Some(studio) = &mut self.studio {
+            studio.serve(self.now, ws, &mut self.audio.lines, &mut self.publication);
+        }
     }
 
     /// When [`Pipeline::handle_timeout`] wants to be called.
     pub fn next_timeout(&self) -> Option<Timestamp> {
-        [self.audio.next_timeout(), self.video.next_timeout(self.now), self.publication.next_timeout()]
+        let studio = self.studio.as_ref().and_then(Studio::next_timeout);
+        let video = self.video.next_timeout(self.now);
+        [self.audio.next_timeout(), video, self.publication.next_timeout(), studio]
             .into_iter()
             .flatten()
             .min()
@@ -228,6 +325,17 @@ impl Pipeline {
         if self.audio.take_dtmf_sent() {
             return Some(Event::DtmfSent);
         }
+        if self.audio.playback().take_over() {
+            return Some(Event::PlayEnded);
+        }
+        if let Some(id) = self.publication.targets.take_clip_over() {
+            return Some(Event::SoundEnded(id));
+        }
+        if let Some(pull) = self.pulling()
+            && let Some(action) = pull.poll_action()
+        {
+            return Some(Event::Target(pull.id, action));
+        }
         while let Some((id, action)) = self.publication.targets.poll_action() {
             match action {
                 TargetAction::RequestKeyframe => self.video.request_keyframe(self.now),
@@ -239,6 +347,11 @@ impl Pipeline {
 
     /// A target, for its connection.
     pub fn target_mut(&mut self, id: TargetId) -> Option<&mut Target> {
+        if let Some(Studio::Pull(pull)) = &mut self.studio
+            && pull.id == id
+        {
+            return Some(&mut pull.source);
+        }
         self.publication.targets.get_mut(id)
     }
 
@@ -257,13 +370,18 @@ impl Pipeline {
     pub fn close(&mut self, now: Timestamp) {
         self.advance(now);
         self.publication.targets.close(self.now);
+        if let Some(Studio::Pull(pull)) = &mut self.studio {
+            pull.source.stop(now);
+        }
         self.audio.close();
         self.video.close();
     }
 
     /// Whether all targets have ended.
     pub fn is_ended(&self) -> bool {
-        self.publication.targets.are_ended()
+        let is_pulling = matches!(&self.studio, Some(Studio::Pull(pull))
+            if !matches!(pull.source.state(), sipcast_contract::TargetState::Ended(_)));
+        !is_pulling && self.publication.targets.are_ended()
     }
 
     /// Its figures.
@@ -286,6 +404,13 @@ impl Pipeline {
             skew_ms: self.video.skew_ms(),
             published: self.publication.published.figures(),
             targets: self.publication.targets.statistics(self.now),
+        }
+    }
+
+    fn pulling(&mut self) -> Option<&mut Pull> {
+        match &mut self.studio {
+            Some(Studio::Pull(pull)) => Some(pull),
+            Some(Studio::Mixer { .. }) | None => None,
         }
     }
 

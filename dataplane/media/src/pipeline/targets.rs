@@ -2,13 +2,16 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sipcast_contract::limits::TARGETS_PER_BROADCAST_MAX;
+use sipcast_contract::sound::AacClip;
 use sipcast_contract::statistics::TargetStatistics;
 use sipcast_contract::{TargetAudio, TargetId, TargetState, Timestamp};
-use sipcast_pool::Segment;
+use sipcast_pool::{Arena, Segment};
 
+use crate::flv;
 use crate::message::{Message, MessageKind};
 use crate::rtmp::{Target, TargetAction, Tracks};
 
@@ -26,9 +29,21 @@ struct Entry {
     id: TargetId,
     target: Target,
     is_removed: bool,
+    /// Plays instead of the call's sound.
+    clip: Option<Clip>,
+    /// The clip came to its end and nobody has been told yet.
+    is_clip_over: bool,
     /// RTMP time of the latest sound. AAC comes later than the call's own sound: when one follows the other, time must
     /// not go back.
     sound_ms: Option<u32>,
+}
+
+#[derive(Debug)]
+struct Clip {
+    clip: Arc<AacClip>,
+    /// Index of the next frame. Invariant: `< clip.frames.len()`.
+    next: usize,
+    is_looped: bool,
 }
 
 /// Which of the two ways of sound.
@@ -53,7 +68,14 @@ impl Targets {
         {
             return Err(TargetRefused);
         }
-        self.entries.push(Entry { id, target, is_removed: false, sound_ms: None });
+        self.entries.push(Entry {
+            id,
+            target,
+            is_removed: false,
+            clip: None,
+            is_clip_over: false,
+            sound_ms: None,
+        });
         Ok(())
     }
 
@@ -102,14 +124,67 @@ impl Targets {
         }
     }
 
-    /// Gives sound to those that want it in this way; to muted ones `silence`, if there is any.
+    /// Gives a file's sound to a target in place of the call's, from its start, or ends that. `false`: there is no such
+    /// target, or the file is empty.
+    pub(super) fn set_clip(&mut self, id: TargetId, clip: Option<Arc<AacClip>>, is_looped: bool) -> bool {
+        let Some(entry) = self.entries.iter_mut().find(|entry| entry.id == id) else { return false };
+        let was_asked = clip.is_some();
+        entry.clip =
+            clip.filter(|clip| !clip.frames.is_empty()).map(|clip| Clip { clip, next: 0, is_looped });
+        entry.is_clip_over = false;
+        entry.clip.is_some() == was_asked
+    }
+
+    /// A target whose clip came to its end, once.
+    pub(super) fn take_clip_over(&mut self) -> Option<TargetId> {
+        let over = self.entries.iter_mut().find(|entry| entry.is_clip_over)?;
+        over.is_clip_over = false;
+        Some(over.id)
+    }
+
+    /// Gives a frame of its clip to each target that has one; for each frame of the broadcast's own AAC, so that both
+    /// have one timeline. Muted targets move on in their clip unheard.
+    pub(super) fn push_clips(&mut self, message: &Message<'_>, arena: &mut Arena, body: &mut Vec<Segment>) {
+        for entry in &mut self.entries {
+            let Some(playing) = &mut entry.clip else { continue };
+            let frame = &playing.clip.frames[playing.next];
+            // An exhausted pool drops the frame: time moves on in the clip all the same.
+            if !entry.target.muted()
+                && let (Ok(header), Ok(frame)) = (arena.write(&flv::audio::RAW_HEADER), arena.write(frame))
+            {
+                body.extend([header, frame]);
+                entry.sound_ms = Some(message.timestamp_ms);
+                entry.target.push(&Message { body, ..*message });
+                body.clear();
+            }
+            playing.next += 1;
+            if playing.next == playing.clip.frames.len() {
+                playing.next = 0;
+                if !playing.is_looped {
+                    entry.clip = None;
+                    entry.is_clip_over = true;
+                }
+            }
+        }
+    }
+
+    /// Whether any target has a clip.
+    pub(super) fn has_clips(&self) -> bool {
+        self.entries.iter().any(|entry| entry.clip.is_some())
+    }
+
+    /// Gives sound to those that want it in this way; to muted ones `silence`, if there is any. Those with a clip that
+    /// are not muted have theirs by [`Targets::push_clips`].
     pub(super) fn push_sound(&mut self, sound: Sound, message: &Message<'_>, silence: &[Segment]) {
         let silent = Message { body: silence, ..*message };
         let has_source = self.has_source;
         for entry in self.entries.iter_mut().filter(|entry| entry.sound(has_source) == sound) {
             // Wrapping: RTMP time has 32 bits.
             let is_past = |latest: u32| (message.timestamp_ms.wrapping_sub(latest) as i32) < 0;
-            if entry.sound_ms.is_some_and(is_past) || (entry.target.muted() && silence.is_empty()) {
+            if (entry.clip.is_some() && !entry.target.muted())
+                || entry.sound_ms.is_some_and(is_past)
+                || (entry.target.muted() && silence.is_empty())
+            {
                 continue;
             }
             entry.sound_ms = Some(message.timestamp_ms);

@@ -17,6 +17,8 @@ pub struct Workspace {
     pub(super) units: AccessUnits,
     /// The FLV tag body at hand.
     pub(super) body: Vec<Segment>,
+    /// The one for muted targets.
+    pub(super) silent_body: Vec<Segment>,
 }
 
 impl Workspace {
@@ -27,6 +29,7 @@ impl Workspace {
             chunks: ChunkList::default(),
             units: AccessUnits::default(),
             body: Vec::new(),
+            silent_body: Vec::new(),
         }
     }
 
@@ -34,6 +37,7 @@ impl Workspace {
     pub fn close(&mut self) {
         self.units.clear();
         self.body.clear();
+        self.silent_body.clear();
         self.arena.close();
     }
 }

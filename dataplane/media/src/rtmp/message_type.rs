@@ -22,5 +22,7 @@ pub const DATA_AMF3: u8 = 15;
 pub const COMMAND_AMF3: u8 = 17;
 /// Data message in AMF0 (§7.1.2).
 pub const DATA_AMF0: u8 = 18;
+/// Aggregate message (§7.1.6).
+pub const AGGREGATE: u8 = 22;
 /// Command message in AMF0 (§7.1.1).
 pub const COMMAND_AMF0: u8 = 20;

@@ -13,6 +13,7 @@ pub mod dechunker;
 pub mod fault;
 pub mod handshake;
 pub mod message_type;
+pub mod player;
 pub mod publisher;
 pub mod random;
 pub mod send_queue;

@@ -1,4 +1,4 @@
-//! RTMP publisher: handshake, connect, createStream, publish, keep alive (Adobe RTMP 1.0 §7.2).
+//! RTMP publisher, and player: handshake, connect, createStream, publish, keep alive (Adobe RTMP 1.0 §7.2).
 //! Takes: bytes of the server, time. Gives: bytes to send, and whether publishing has begun.
 //! Leaves out: sockets, media messages and their queue (`target`), reconnecting (`target`, `back_off`).
 //!
@@ -8,6 +8,8 @@
 //! | Connect      | `_result` of connect          | releaseStream, FCPublish, createStream at once        |
 //! | CreateStream | `_result` of createStream     | publish                                               |
 //! | Publish      | `NetStream.Publish.Start`     | (media)                                               |
+//!
+//! A player sends createStream and Set Buffer Length, play and awaits `NetStream.Play.Start` instead (§7.2.2.1).
 //!
 //! Nobody waits for the answers to releaseStream and FCPublish: nginx-rtmp gives none. Each phase has
 //! [`PHASE_TIMEOUT`]. One publisher serves one connection.
@@ -24,6 +26,7 @@ use super::command::{self, Command, Connect};
 use super::control::{AcknowledgementWindow, Control};
 use super::dechunker::{Dechunker, ReceivedMessage};
 use super::handshake::{ClientHandshake, Mode};
+use super::player::{Played, PlayedMessage};
 use super::{Fault, message_type};
 
 /// How long the server may take for each phase.
@@ -51,6 +54,8 @@ pub struct Publisher {
     has_checked_bandwidth: bool,
     bandwidth_checks: u32,
     output: Vec<u8>,
+    /// What the server plays; `None` for a publisher.
+    played: Option<Played>,
 }
 
 enum Phase {
@@ -79,7 +84,8 @@ impl Publisher {
             page_url: target.page_url.clone(),
             flash_version: target.flash_version.clone(),
             stream_name: target.stream_name.clone(),
-            dechunker: Dechunker::new(MESSAGE_LEN_MAX),
+            dechunker: Dechunker::new(if target.plays { PLAYED_LEN_MAX } else { MESSAGE_LEN_MAX }),
+            played: target.plays.then(Played::default),
             chunker: Chunker::new(),
             window: AcknowledgementWindow::new(),
             announced_window: None,
@@ -163,11 +169,18 @@ impl Publisher {
     /// Ends publishing: FCUnpublish, deleteStream. Does nothing before it has begun.
     pub fn unpublish(&mut self) {
         if let Phase::Publishing { message_stream } = self.phase {
-            let name = self.stream_name.clone();
-            self.send_command(0, &command::call("FCUnpublish", UNPUBLISH, &[name.reveal()]));
+            if self.played.is_none() {
+                let name = self.stream_name.clone();
+                self.send_command(0, &command::call("FCUnpublish", UNPUBLISH, &[name.reveal()]));
+            }
             let stream = f64::from(message_stream);
             self.send_command(0, &command::call_with_number("deleteStream", DELETE_STREAM, stream));
         }
+    }
+
+    /// The next message that the server plays.
+    pub fn take_played(&mut self) -> Option<PlayedMessage> {
+        self.played.as_mut()?.next()
     }
 
     /// Whether there is output.
@@ -185,6 +198,12 @@ impl Publisher {
             let command =
                 Command::decode(message.type_id, &message.payload).map_err(|_| TargetFault::Protocol)?;
             return self.handle_command(&command, now);
+        }
+        if let Some(played) = &mut self.played
+            && matches!(self.phase, Phase::Publishing { .. })
+            && !played.take(message)
+        {
+            return Err(TargetFault::Protocol);
         }
         let control = Control::decode(message.type_id, &message.payload).map_err(Fault::from);
         match control.map_err(|_| TargetFault::Protocol)? {
@@ -230,9 +249,11 @@ impl Publisher {
     fn handle_result(&mut self, command: &Command, now: Timestamp) -> Result<(), TargetFault> {
         match self.phase {
             Phase::Connect if command.transaction_id == CONNECT => {
-                let name = self.stream_name.clone();
-                self.send_command(0, &command::call("releaseStream", RELEASE_STREAM, &[name.reveal()]));
-                self.send_command(0, &command::call("FCPublish", FC_PUBLISH, &[name.reveal()]));
+                if self.played.is_none() {
+                    let name = self.stream_name.clone();
+                    self.send_command(0, &command::call("releaseStream", RELEASE_STREAM, &[name.reveal()]));
+                    self.send_command(0, &command::call("FCPublish", FC_PUBLISH, &[name.reveal()]));
+                }
                 self.send_command(0, &command::call("createStream", CREATE_STREAM, &[]));
                 self.enter(Phase::CreateStream, now);
             }
@@ -242,8 +263,14 @@ impl Publisher {
                 // Within range by the line above; a fraction is dropped.
                 let message_stream = number.ok_or(TargetFault::Protocol)? as u32;
                 let name = self.stream_name.clone();
-                let publish = command::call("publish", PUBLISH, &[name.reveal(), "live"]);
-                self.send_command(message_stream, &publish);
+                let order = match self.played {
+                    None => command::call("publish", PUBLISH, &[name.reveal(), "live"]),
+                    Some(_) => {
+                        self.send_control(Control::SetBufferLength(message_stream, BUFFER_MS));
+                        command::call("play", PUBLISH, &[name.reveal()])
+                    }
+                };
+                self.send_command(message_stream, &order);
                 self.enter(Phase::Publish { message_stream }, now);
             }
             _ => {}
@@ -290,6 +317,15 @@ impl Publisher {
                 self.phase = Phase::Publishing { message_stream };
                 Ok(())
             }
+            (&Phase::Publish { message_stream }, "NetStream.Play.Start") if self.played.is_some() => {
+                self.phase = Phase::Publishing { message_stream };
+                Ok(())
+            }
+            // The stream's publisher left, or the server ends it: connected to anew, as a later one may come.
+            (
+                Phase::Publishing { .. },
+                "NetStream.Play.Stop" | "NetStream.Play.UnpublishNotify" | "NetStream.Play.Complete",
+            ) if self.played.is_some() => Err(TargetFault::ClosedByServer),
             (Phase::Publishing { .. }, "NetStream.Unpublish.Success") => Err(TargetFault::ClosedByServer),
             _ => Ok(()),
         }
@@ -358,6 +394,10 @@ const TLS_ALERT: u8 = 21;
 const MESSAGE_LEN_MAX: usize = 256 << 10;
 /// Answers waiting to be sent, in bytes; more is a fault of the server.
 const OUTPUT_LEN_MAX: usize = 64 << 10;
+/// Longest message of a server that plays, in bytes: one picture.
+const PLAYED_LEN_MAX: usize = 2 << 20;
+/// What a player says it buffers, in ms (§7.1.7): little, so that the server sends what is live.
+const BUFFER_MS: u32 = 300;
 const COMMAND_CHUNK_STREAM: u8 = 3;
 
 // Transaction IDs.

@@ -47,6 +47,7 @@ use crate::flv::{audio, video};
 use crate::message::{Message, MessageKind};
 
 pub use super::chunker::ChunkList;
+pub use super::player::PlayedMessage;
 
 /// What a broadcast publishes: headers for servers and players.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -342,6 +343,21 @@ impl Target {
         }
     }
 
+    /// The next message of a server that plays ([`RtmpTarget::plays`]).
+    pub fn take_played(&mut self) -> Option<PlayedMessage> {
+        match &mut self.link {
+            Link::Up(publisher) => publisher.take_played(),
+            Link::Waiting { .. } | Link::Connecting { .. } | Link::Closing { .. } | Link::Down => None,
+        }
+    }
+
+    /// Ends a connection that stands because of `fault`; the next attempt follows after a pause.
+    pub fn give_up(&mut self, fault: TargetFault, now: Timestamp) {
+        if let Link::Up(_) = self.link {
+            self.fail(fault, true, now);
+        }
+    }
+
     /// The connection asked for stands.
     pub fn handle_connected(&mut self, now: Timestamp) {
         if let Link::Connecting { .. } = self.link {
@@ -552,7 +568,9 @@ impl Target {
     }
 
     fn begin_publishing(&mut self, now: Timestamp) {
-        self.gate = Gate::AwaitsIdr { audio_from: now + PICTURE_WAIT };
+        // Nothing goes to a server that plays.
+        self.gate =
+            if self.spec.plays { Gate::Open } else { Gate::AwaitsIdr { audio_from: now + PICTURE_WAIT } };
         self.back_off.handle_published(now);
         self.published_since = Some(now);
         self.set_state(TargetState::Publishing);

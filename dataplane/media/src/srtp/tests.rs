@@ -129,10 +129,9 @@ fn packets_of_libsrtp() {
     let sealed = hex("800f1234 decafbad cafebabe 4e55dc4c e79978d8 8ca4d215 949d2402 b78d6acc 99ea179b 8dbb");
     assert_eq!(protect(plain.clone(), |out, len| sender.protect_rtp(out, len)), sealed);
     let mut sender = SrtpSender::new(SrtpSuite::AeadAes128Gcm, &master);
-    let sealed = hex(
-        "800f1234 decafbad cafebabe 0eca0cf9 5ee955b2 6cd3d288 b49f6ca9 59171450 975f4144 da9cdd7a
-         e989a277",
-    );
+    let sealed =
+        hex("800f1234 decafbad cafebabe 0eca0cf9 5ee955b2 6cd3d288 b49f6ca9 59171450 975f4144 da9cdd7a
+         e989a277");
     assert_eq!(protect(plain, |out, len| sender.protect_rtp(out, len)), sealed);
 }
 
