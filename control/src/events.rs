@@ -138,6 +138,21 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// All values of `type`.
+    pub const NAMES: [&'static str; 11] = [
+        "ordered",
+        "status",
+        "mediaAgreed",
+        "mediaStarted",
+        "pictureSize",
+        "hold",
+        "target",
+        "targetMuted",
+        "dtmf",
+        "registration",
+        "ended",
+    ];
+
     /// The value of `type`, also the name of the Server-Sent Event.
     pub const fn name(&self) -> &'static str {
         match self {

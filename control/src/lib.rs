@@ -6,6 +6,7 @@
 mod broadcast;
 pub mod conformity;
 mod course;
+pub mod delivery;
 pub mod dialer;
 mod digits;
 pub mod events;
@@ -27,6 +28,7 @@ pub mod stream_name;
 pub mod target_contract;
 mod targets;
 mod view;
+pub mod webhooks;
 
 use std::io;
 use std::net::IpAddr;
