@@ -21,6 +21,6 @@ fn every_answer_is_as_the_document_says() {
         .args(["run", &format!("http://{}/v1/openapi.json", sipcast.rest)])
         .args(["--checks", "all", "--seed", "1", "--max-examples", "25", "--include-path-regex", "^/v1"]);
     let report = String::from_utf8_lossy(&run(&mut schemathesis)).into_owned();
-    assert!(report.contains("No issues found"), "{report}");
+    assert!(report.contains("13 passed") && !report.contains("FAILURES"), "{report}");
     sipcast.stop();
 }
