@@ -46,6 +46,8 @@ pub struct Rest {
     pub broadcasts_max: usize,
     /// Origin whose pages may order, `*` for all.
     pub allow_origin: String,
+    /// Directory of the WAV files that `sound_on` and `inject_sound` name.
+    pub sounds_dir: Option<PathBuf>,
 }
 
 /// `[grpc]`
@@ -256,6 +258,7 @@ impl Default for Rest {
             finished_call_grace_s: 10,
             broadcasts_max: 2000,
             allow_origin: "*".to_owned(),
+            sounds_dir: None,
         }
     }
 }

@@ -4,6 +4,7 @@
 mod config;
 mod demo;
 mod node;
+mod sounds;
 mod telemetry;
 
 use std::net::SocketAddr;

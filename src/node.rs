@@ -13,6 +13,7 @@ use sipcast_control::sip_endpoint::{self, SipOptions, TlsIdentity, TlsOptions};
 use sipcast_control::{ControlOptions, ControlPlane, CorsOptions, PageDefaults, Profiles, SipEndpoint, StreamPrefix, TargetContracts};
 use sipcast_dataplane::{Dataplane, TlsRoots};
 use sipcast_control::sip_endpoint::{MediaSecurity, OfferOptions};
+use sipcast_control::sounds::Sounds;
 use sipcast_origin::{Origin, OriginOptions};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
@@ -21,6 +22,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::config::{self, Config};
+use crate::sounds::SoundDirectory;
 use crate::telemetry;
 
 /// What RTMP services demand: the built-in contracts, with the operator's before them.
@@ -428,6 +430,7 @@ fn control_options(
         origin_rtmp_url,
         page,
         cors: CorsOptions { allow_origin, ..CorsOptions::default() },
+        sounds: Sounds::new(SoundDirectory::new(config.rest.sounds_dir.clone())),
         ..ControlOptions::default()
     })
 }

@@ -26,6 +26,7 @@ use sipcast_contract::{Command, CommandSender, Report, ShardId};
 
 pub use ring::SetupError;
 use shard::Shard;
+pub use sipcast_media::audio::encode_clip;
 pub use tls::TlsRoots;
 
 /// The running shards.

@@ -5,6 +5,8 @@ mod calls;
 mod dtmf;
 mod edge;
 mod lifecycle;
+mod local;
 mod meetings;
 mod pushes;
+mod sounds;
 mod v1;

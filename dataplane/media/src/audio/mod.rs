@@ -2,6 +2,7 @@
 //! Takes: payloads of all codecs with RTP time and arrival, losses, time. Gives: AAC frames with their position in samples.
 //! Leaves out: RTP reordering (`rtp`), FLV tags (`flv`), which targets are muted (`pipeline`).
 
+mod clip;
 mod decoder;
 mod format;
 mod frame_encoder;
@@ -13,6 +14,7 @@ mod position;
 mod silence;
 mod transcoder;
 
+pub use clip::encode_clip;
 pub use lines_out::LinesOut;
 pub use mixer::Mixer;
 pub(crate) use mixer::{EXCESS, LEAD};
