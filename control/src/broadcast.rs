@@ -2,6 +2,7 @@
 //! Takes: orders whose parts are valid. Gives: what the API shows.
 //! Leaves out: what happens to one broadcast in time (`course`), further targets (`push`), HTTP (`rest`).
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use sipcast_contract::options::AacOptions;
 use sipcast_contract::report::Refusal;
 use sipcast_contract::statistics::ShardStatistics;
-use sipcast_contract::{BroadcastId, Command, CommandSender, MediaWanted, TargetState};
+use sipcast_contract::{BroadcastId, Command, CommandSender, MediaWanted, RtmpUrl, TargetState};
 use sipcast_sip::dial_script::DialScriptOn;
 use sipcast_sip::event::CallStatus;
 use sipcast_sip::order::{Account, MediaSecurity};
@@ -20,11 +21,12 @@ use crate::course::Course;
 use crate::dialer::Dialer;
 pub(crate) use crate::digits::{DtmfOrder, DtmfWay};
 use crate::events::{EventKind, Events};
+use crate::faces::{Faces, RefusalCause};
 use crate::idempotency::{Answers, Key, Known};
 use crate::joining::Joining;
 use crate::order::{DtmfRequest, FieldFault, OrderRequest, TargetOrder};
 use crate::registry::{Broadcast, NewBroadcast, Publication, Push, Registry, Signals, Taken, Target};
-use crate::resolve;
+use crate::resolve::{self, LookupError};
 use crate::sip_endpoint::{LadderView, RegistrationView};
 use crate::statistics::{Statistics, Totals};
 use crate::view::BroadcastView;
@@ -45,6 +47,7 @@ pub(crate) struct Shared {
     /// Woken whenever a broadcast or a shard ends.
     pub(crate) ended: Notify,
     pub(crate) stopping: AtomicBool,
+    pub(crate) faces: Faces,
     /// Of orders that may arrive again.
     answers: Answers,
     registry: Mutex<Registry>,
@@ -120,6 +123,10 @@ pub(crate) enum StartError {
     Taken(Taken),
     /// The process drains.
     Stopping,
+    /// More orders come than may; when to come again.
+    TooMany(Duration),
+    /// This field names a host that must not be reached.
+    Denied(&'static str),
 }
 
 /// Why an order of any face is not taken.
@@ -177,7 +184,12 @@ pub struct Drained {
 
 impl Broadcasts {
     /// No broadcasts yet.
-    pub(crate) fn new(options: ControlOptions, dialer: Box<dyn Dialer>, shards: Vec<CommandSender>) -> Self {
+    pub(crate) fn new(
+        options: ControlOptions,
+        dialer: Box<dyn Dialer>,
+        shards: Vec<CommandSender>,
+        faces: Faces,
+    ) -> Self {
         let registry = Registry::new(shards.len(), options.broadcasts_max);
         let shared = Shared {
             options,
@@ -187,6 +199,7 @@ impl Broadcasts {
             started_at: Instant::now(),
             ended: Notify::new(),
             stopping: AtomicBool::new(false),
+            faces,
             answers: Answers::default(),
             registry: Mutex::new(registry),
             figures: Mutex::default(),
@@ -235,13 +248,13 @@ impl Broadcasts {
             return Err(OrderError::Start(StartError::Stopping));
         }
         let look_ups = order.targets.iter_mut().enumerate().map(async |(n, target)| {
-            let found = resolve::addresses(&target.url).await;
+            let found = self.shared.addresses_of(&target.url).await;
             target.addresses = found.map_err(|error| {
-                FieldFault::new(
-                    format!("targets[{n}].rtmpUrl"),
-                    error.to_string(),
-                    "an rtmp:// URL whose host resolves",
-                )
+                let field = format!("targets[{n}].rtmpUrl");
+                match error {
+                    LookupError::Denied => FieldFault::forbidden(field),
+                    _ => FieldFault::new(field, error.to_string(), "an rtmp:// URL whose host resolves"),
+                }
             })?;
             Ok(())
         });
@@ -258,6 +271,8 @@ impl Broadcasts {
         if shared.stopping.load(Ordering::Acquire) {
             return Err(StartError::Stopping);
         }
+        shared.check_access(&order).map_err(StartError::Denied)?;
+        shared.faces.admit_order().map_err(StartError::TooMany)?;
         let (opened, opened_answer) = oneshot::channel();
         let (closed, closed_answer) = oneshot::channel();
         let signals = Arc::new(Signals::default());
@@ -474,6 +489,41 @@ impl Shared {
         self.figures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The addresses of an RTMP host that may be reached.
+    ///
+    /// # Errors
+    /// [`LookupError`].
+    pub(crate) async fn addresses_of(&self, url: &RtmpUrl) -> Result<Vec<SocketAddr>, LookupError> {
+        let found = resolve::addresses(url, &self.options.rtmp_access).await;
+        if found == Err(LookupError::Denied) {
+            self.faces.count(RefusalCause::RtmpTarget);
+        }
+        found
+    }
+
+    /// Whether the hosts that an order names may be reached, before any is looked up. `Err`: the field that names one
+    /// that must not.
+    fn check_access(&self, order: &StartOrder) -> Result<(), &'static str> {
+        let account = &order.account;
+        let of_callee = order.callee.rsplit_once('@').map(|(_, host)| ("callee", host));
+        let of_proxy = account.outbound_proxy.as_deref().map(|proxy| ("sipOutboundProxy", proxy));
+        let hosts = [Some(("sipDomain", account.domain.as_str())), of_proxy, of_callee];
+        let rules = &self.options.sip_access;
+        if let Some((field, _)) =
+            hosts.into_iter().flatten().find(|(_, text)| !rules.admit_host(host_of(text)))
+        {
+            self.faces.count(RefusalCause::SipDestination);
+            return Err(field);
+        }
+        match &order.direct {
+            Some(direct) if !self.options.rtmp_access.admit_host(direct.url.host()) => {
+                self.faces.count(RefusalCause::RtmpTarget);
+                Err("rtmpUrl")
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Tells subscribers what happened to a broadcast. Called with the registry locked, so that events have the
     /// order in which things were noted.
     pub(crate) fn tell(&self, broadcast: &Broadcast, kind: EventKind) {
@@ -517,6 +567,19 @@ impl Shared {
             tokio::time::sleep(MAILBOX_RETRY).await;
         }
         true
+    }
+}
+
+/// The host in `[sip:|sips:]host[:port][;parameters]`.
+fn host_of(text: &str) -> &str {
+    let text = match text.split_once(':') {
+        Some((scheme, rest)) if ["sip", "sips"].iter().any(|s| scheme.eq_ignore_ascii_case(s)) => rest,
+        _ => text,
+    };
+    let text = text.split([';', '?', '>']).next().unwrap_or(text);
+    match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) => address,
+        None => text.split(':').next().unwrap_or(text),
     }
 }
 

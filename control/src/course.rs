@@ -19,7 +19,6 @@ use crate::events::{EndTotals, EventKind, TargetStateName};
 use crate::joining::Joining;
 use crate::order::TargetOrder;
 use crate::registry::{Broadcast, Signals, Target};
-use crate::resolve;
 
 /// One broadcast from its order to its end.
 pub(crate) struct Course {
@@ -160,7 +159,7 @@ impl Course {
         let shared = &self.broadcasts.shared;
         let look_up = async {
             match &self.direct {
-                Some(direct) => resolve::addresses(&direct.url).await.map(Some),
+                Some(direct) => shared.addresses_of(&direct.url).await.map(Some),
                 None => Ok(None),
             }
         };

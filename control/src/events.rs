@@ -3,7 +3,7 @@
 //! latest of them again to those that come back (`Last-Event-ID`).
 //! Leaves out: how they travel (`rest`, `grpc`). No event holds a secret: no password, key, digit or description.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -199,6 +199,16 @@ pub enum TargetStateName {
 }
 
 impl TargetStateName {
+    /// In metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Publishing => "publishing",
+            Self::Reconnecting => "reconnecting",
+            Self::Ended => "ended",
+        }
+    }
+
     /// The name of a state, and its fault for people.
     pub fn of(state: TargetState) -> (Self, Option<String>) {
         match state {
@@ -253,13 +263,49 @@ struct Shared {
 struct Ring {
     next_id: u64,
     latest: VecDeque<Arc<Event>>,
+    tally: Tally,
+}
+
+/// How often what happened, since the start.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tally {
+    /// Events by type.
+    pub(crate) by_type: BTreeMap<&'static str, u64>,
+    /// Ended broadcasts by final status and last SIP status.
+    pub(crate) ended: BTreeMap<(&'static str, u16), u64>,
+    /// Progress of calls by SIP status.
+    pub(crate) sip_statuses: BTreeMap<u16, u64>,
+    /// States that targets came to.
+    pub(crate) target_states: BTreeMap<&'static str, u64>,
+}
+
+impl Tally {
+    fn note(&mut self, kind: &EventKind) {
+        *self.by_type.entry(kind.name()).or_default() += 1;
+        // A peer chooses the status, yet only among those of RFC 3261.
+        let sip = |status: u16| if (100..700).contains(&status) { status } else { 0 };
+        match kind {
+            EventKind::Status { sip_status, .. } => {
+                *self.sip_statuses.entry(sip(*sip_status)).or_default() += 1;
+            }
+            EventKind::Ended { status, sip_status, .. } => {
+                *self.ended.entry((status, sip(*sip_status))).or_default() += 1;
+            }
+            EventKind::Target { state, .. } => *self.target_states.entry(state.name()).or_default() += 1,
+            _ => {}
+        }
+    }
 }
 
 impl Default for Events {
     fn default() -> Self {
         // Microseconds since 1970: above every ID of an earlier run, as no run averages a million events a second.
         let start = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_micros());
-        let ring = Ring { next_id: u64::try_from(start).unwrap_or(1), latest: VecDeque::new() };
+        let ring = Ring {
+            next_id: u64::try_from(start).unwrap_or(1),
+            latest: VecDeque::new(),
+            tally: Tally::default(),
+        };
         let (live, _) = broadcast::channel(LIVE_MAX);
         Self { shared: Arc::new(Shared { ring: Mutex::new(ring), live }) }
     }
@@ -280,6 +326,11 @@ impl Events {
     /// Tells something that is about no broadcast: a registration.
     pub fn tell_of_account(&self, kind: EventKind) {
         self.publish(None, None, None, kind);
+    }
+
+    /// How often what happened.
+    pub(crate) fn tally(&self) -> Tally {
+        self.ring().tally.clone()
     }
 
     /// The ID of the latest event, or one that no event has and all will exceed.
@@ -311,6 +362,7 @@ impl Events {
     ) {
         let at = SystemTime::now();
         let mut ring = self.ring();
+        ring.tally.note(&kind);
         let event = Arc::new(Event { id: ring.next_id, at, broadcast, call_id, app_key, kind });
         ring.next_id += 1;
         if ring.latest.len() == REPLAY_MAX {

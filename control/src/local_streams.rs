@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use crate::broadcast::{Broadcasts, StartError};
 use crate::ordered_url::OrderedUrl;
 use crate::registry::{Broadcast, MixerInput, NewBroadcast, Registry, Signals, Source, Taken};
-use crate::resolve::{self, LookupError};
+use crate::resolve::LookupError;
 
 /// A mixer as the API shows it.
 pub(crate) struct MixerView {
@@ -196,7 +196,7 @@ impl Broadcasts {
         stream: Secret<String>,
         local_stream_name: Option<String>,
     ) -> Result<(), LocalError> {
-        let addresses = resolve::addresses(&url).await.map_err(LocalError::Unresolvable)?;
+        let addresses = self.shared.addresses_of(&url).await.map_err(LocalError::Unresolvable)?;
         let name = local_stream_name.unwrap_or_else(|| {
             let name = stream.reveal();
             name.split_once('?').map_or(name.as_str(), |(name, _)| name).to_owned()

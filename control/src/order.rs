@@ -208,6 +208,8 @@ pub(crate) struct FieldFault {
     pub(crate) problem: Cow<'static, str>,
     /// For people: what would be right.
     pub(crate) expected: Cow<'static, str>,
+    /// It could be done, yet must not (`access`).
+    pub(crate) forbidden: bool,
 }
 
 impl FieldFault {
@@ -217,13 +219,22 @@ impl FieldFault {
         problem: impl Into<Cow<'static, str>>,
         expected: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self { field: field.into(), problem: problem.into(), expected: expected.into() }
+        Self { field: field.into(), problem: problem.into(), expected: expected.into(), forbidden: false }
+    }
+
+    /// `field` names a host that the operator does not want reached.
+    pub(crate) fn forbidden(field: impl Into<Cow<'static, str>>) -> Self {
+        Self { forbidden: true, ..Self::new(field, DENIED, DENIED_EXPECTED) }
     }
 
     pub(crate) fn within(self, at: &str) -> Self {
         if at.is_empty() { self } else { Self { field: format!("{at}{}", self.field).into(), ..self } }
     }
 }
+
+/// Words of a host that must not be reached.
+pub(crate) const DENIED: &str = "names a host that this server may not reach";
+pub(crate) const DENIED_EXPECTED: &str = "a host that [access] of the configuration admits";
 
 /// A JSON object. Derived readers also take an array of the fields' values in their order, which nobody means.
 pub(crate) struct Object<T>(pub(crate) T);

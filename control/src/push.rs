@@ -11,7 +11,7 @@ use crate::broadcast::Broadcasts;
 use crate::events::EventKind;
 use crate::order::{FieldFault, TargetOrder};
 use crate::registry::{Broadcast, Publication, Push, Registry, Target};
-use crate::resolve::{self, LookupError};
+use crate::resolve::LookupError;
 use crate::sounds::SoundError;
 
 /// One more target for a call.
@@ -163,7 +163,7 @@ impl Broadcasts {
         if shared.registry().is_published(&Publication::new(&order.url, order.stream.reveal())) {
             return Err(PushError::Duplicate);
         }
-        order.addresses = resolve::addresses(&order.url).await.map_err(PushError::Unresolvable)?;
+        order.addresses = shared.addresses_of(&order.url).await.map_err(PushError::Unresolvable)?;
 
         let mut registry = shared.registry();
         let source = registry.get_mut(id).filter(|b| b.takes_targets()).ok_or(PushError::NoSuchStream)?;
@@ -300,7 +300,7 @@ pub(crate) async fn look_up_again(
     target_id: TargetId,
     url: RtmpUrl,
 ) {
-    let found = resolve::addresses(&url).await;
+    let found = broadcasts.shared.addresses_of(&url).await;
     let mut registry = broadcasts.shared.registry();
     let Some(broadcast) = registry.get_mut(id).filter(|b| b.is_live()) else { return };
     let shard = broadcast.shard;

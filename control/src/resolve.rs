@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use sipcast_contract::RtmpUrl;
 
+use crate::access::AccessRules;
+
 /// Why a host has no address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LookupError {
@@ -16,13 +18,19 @@ pub enum LookupError {
     /// The name service did not answer within [`LOOKUP_TIMEOUT`].
     #[error("the name service did not answer in time")]
     TimedOut,
+    /// The host, or all of its addresses, must not be reached.
+    #[error("names a host that this server may not reach")]
+    Denied,
 }
 
-/// The addresses of `url`'s host, at most [`ADDRESSES_MAX`], never empty.
+/// The addresses of `url`'s host that `rules` admit, at most [`ADDRESSES_MAX`], never empty.
 ///
 /// # Errors
 /// [`LookupError`].
-pub async fn addresses(url: &RtmpUrl) -> Result<Vec<SocketAddr>, LookupError> {
+pub async fn addresses(url: &RtmpUrl, rules: &AccessRules) -> Result<Vec<SocketAddr>, LookupError> {
+    if !rules.admit_host(url.host()) {
+        return Err(LookupError::Denied);
+    }
     if let Some(address) = literal(url) {
         return Ok(vec![address]);
     }
@@ -32,14 +40,22 @@ pub async fn addresses(url: &RtmpUrl) -> Result<Vec<SocketAddr>, LookupError> {
         .map_err(|_| LookupError::TimedOut)?
         .map_err(|_| LookupError::NotFound)?;
     let mut addresses: Vec<SocketAddr> = Vec::new();
+    let mut denied = false;
     for address in found {
-        if addresses.len() < ADDRESSES_MAX && !addresses.contains(&address) {
+        // Asked again by address: a name means what its owner wants it to.
+        if !rules.admit(url.host(), address.ip()) {
+            denied = true;
+        } else if addresses.len() < ADDRESSES_MAX && !addresses.contains(&address) {
             addresses.push(address);
         }
     }
     // Few networks that lack IPv6 say so quickly; RTMP services have IPv4 throughout.
     addresses.sort_by_key(SocketAddr::is_ipv6);
-    if addresses.is_empty() { Err(LookupError::NotFound) } else { Ok(addresses) }
+    match addresses.is_empty() {
+        false => Ok(addresses),
+        true if denied => Err(LookupError::Denied),
+        true => Err(LookupError::NotFound),
+    }
 }
 
 /// The address itself when the host is one: then no look-up can change it.
@@ -63,14 +79,26 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_needs_no_look_up() {
-        let found = addresses(&url("rtmp://[::1]:1936/live")).await.expect("literal");
+        let found =
+            addresses(&url("rtmp://[::1]:1936/live"), &AccessRules::default()).await.expect("literal");
         assert_eq!(found, ["[::1]:1936".parse().expect("valid")]);
     }
 
     #[tokio::test]
     async fn localhost_is_found_and_nonsense_is_not() {
-        let found = addresses(&url("rtmp://localhost/live")).await.expect("every machine has it");
+        let found = addresses(&url("rtmp://localhost/live"), &AccessRules::default())
+            .await
+            .expect("every machine has it");
         assert!(found.iter().all(|a| a.ip().is_loopback() && a.port() == 1935), "{found:?}");
-        assert!(addresses(&url("rtmp://-no-such-host-.invalid/live")).await.is_err());
+        let nowhere = url("rtmp://-no-such-host-.invalid/live");
+        assert_eq!(addresses(&nowhere, &AccessRules::default()).await, Err(LookupError::NotFound));
+    }
+
+    #[tokio::test]
+    async fn a_name_of_a_denied_address_is_denied() {
+        let rules = AccessRules::new(&[], &["127.0.0.0/8", "::1"]).expect("rules");
+        for text in ["rtmp://localhost/live", "rtmp://127.0.0.1/live", "rtmp://[::ffff:127.0.0.1]/live"] {
+            assert_eq!(addresses(&url(text), &rules).await, Err(LookupError::Denied), "{text}");
+        }
     }
 }

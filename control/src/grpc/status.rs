@@ -8,12 +8,14 @@ use tonic_types::{ErrorDetails, StatusExt};
 use crate::broadcast::{DtmfError, OrderError, StartError};
 use crate::order::FieldFault;
 use crate::push::PushError;
+use crate::resolve::LookupError;
 use crate::rest::error::Problem;
 use crate::targets::{AddTargetError, TargetError};
 
 /// INVALID_ARGUMENT.
 pub(super) fn of_field(fault: FieldFault) -> Status {
-    status(Code::InvalidArgument, fault.into())
+    let code = if fault.forbidden { Code::PermissionDenied } else { Code::InvalidArgument };
+    status(code, fault.into())
 }
 
 /// Of `Start`.
@@ -28,6 +30,8 @@ pub(super) fn of_order(error: OrderError) -> Status {
             };
             status(code, problem)
         }
+        OrderError::Start(error @ StartError::TooMany(_)) => status(Code::ResourceExhausted, error.into()),
+        OrderError::Start(error @ StartError::Denied(_)) => status(Code::PermissionDenied, error.into()),
         OrderError::Start(StartError::Stopping) => status(Code::Unavailable, StartError::Stopping.into()),
         OrderError::KeyReused => status(Code::InvalidArgument, Problem::key_reused()),
         OrderError::KeyInUse => status(Code::Aborted, Problem::key_in_use()),
@@ -60,6 +64,7 @@ pub(super) fn of_new_target(error: AddTargetError) -> Status {
                 PushError::Duplicate => Code::AlreadyExists,
                 PushError::TooMany => Code::ResourceExhausted,
                 PushError::Busy | PushError::Stopping => Code::Unavailable,
+                PushError::Unresolvable(LookupError::Denied) => Code::PermissionDenied,
                 _ => Code::InvalidArgument,
             };
             status(code, error.into())

@@ -3,8 +3,10 @@
 //! No value of a request is repeated: it may be a password or a stream key.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::Json;
+use axum::http::header::RETRY_AFTER;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -18,6 +20,7 @@ use crate::local_streams::LocalError;
 use crate::order::FieldFault;
 use crate::push::{PushChangeError, PushError};
 use crate::registry::Taken;
+use crate::resolve::LookupError;
 use crate::sounds::{SOUND_FILE, SoundError, SoundFault};
 
 /// An answer that is not a success.
@@ -27,6 +30,8 @@ pub(crate) struct Problem {
     pub(crate) field: Option<Cow<'static, str>>,
     pub(crate) problem: Cow<'static, str>,
     pub(crate) expected: Option<Cow<'static, str>>,
+    /// When the same may be asked again (RFC 9110 §10.2.3).
+    pub(crate) retry_after: Option<Duration>,
 }
 
 /// Why a request under `/rest-api` is not fulfilled.
@@ -43,7 +48,7 @@ pub(super) struct Body<'a> {
 
 impl Problem {
     fn new(status: StatusCode, problem: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, field: None, problem: problem.into(), expected: None }
+        Self { status, field: None, problem: problem.into(), expected: None, retry_after: None }
     }
 
     fn of(mut self, field: impl Into<Cow<'static, str>>) -> Self {
@@ -54,6 +59,29 @@ impl Problem {
     fn expecting(mut self, expected: impl Into<Cow<'static, str>>) -> Self {
         self.expected = Some(expected.into());
         self
+    }
+
+    /// 401.
+    pub(crate) fn no_key() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "the request has no API key, or an unknown one").expecting(
+            "a key of [rest] api_keys as Authorization: Bearer, as X-API-Key, or as password of Authorization: Basic",
+        )
+    }
+
+    /// 429.
+    pub(crate) fn too_often(problem: &'static str, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..Self::new(StatusCode::TOO_MANY_REQUESTS, problem) }
+            .expecting("the same again after Retry-After seconds")
+    }
+
+    /// 403: a field names a host that must not be reached.
+    pub(crate) fn denied(field: &'static str) -> Self {
+        FieldFault::forbidden(field).into()
+    }
+
+    /// 503: as many listen to events as may.
+    pub(crate) fn too_many_listeners() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "as many clients listen to events as may")
     }
 
     /// 400: a field is missing or malformed.
@@ -235,11 +263,20 @@ impl Problem {
             LocalError::Own => {
                 Self::invalid(field, "is the call's own stream", "the name of another live stream")
             }
+            LocalError::Unresolvable(LookupError::Denied) => Self::denied(field),
             LocalError::Unresolvable(error) => {
                 Self::invalid(field, error.to_string(), "an rtmp:// URL whose host resolves")
             }
             LocalError::Start(error) => error.into(),
             LocalError::Busy => Self::busy(),
+        }
+    }
+
+    /// Sets the header Retry-After, in whole seconds.
+    pub(crate) fn put_retry_after(&self, response: &mut Response) {
+        if let Some(wait) = self.retry_after {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            response.headers_mut().insert(RETRY_AFTER, seconds.max(1).into());
         }
     }
 
@@ -254,13 +291,16 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let body =
             Body { field: self.field.as_deref(), problem: &self.problem, expected: self.expected.as_deref() };
-        (self.status, Json(body)).into_response()
+        let mut response = (self.status, Json(body)).into_response();
+        self.put_retry_after(&mut response);
+        response
     }
 }
 
 impl From<FieldFault> for Problem {
     fn from(fault: FieldFault) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, fault.problem).of(fault.field).expecting(fault.expected)
+        let status = if fault.forbidden { StatusCode::FORBIDDEN } else { StatusCode::BAD_REQUEST };
+        Self::new(status, fault.problem).of(fault.field).expecting(fault.expected)
     }
 }
 
@@ -294,6 +334,8 @@ impl From<StartError> for Problem {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "as many calls are live as sipcast may carry")
             }
             StartError::Stopping => Self::stopping(),
+            StartError::TooMany(wait) => Self::too_often("too many orders", wait),
+            StartError::Denied(field) => Self::denied(field),
         }
     }
 }
@@ -331,6 +373,7 @@ impl From<PushError> for Problem {
                     .of("streamName")
                     .expecting(format!("at most {} targets per call", limits::TARGETS_PER_BROADCAST_MAX))
             }
+            PushError::Unresolvable(LookupError::Denied) => Self::denied("rtmpUrl"),
             PushError::Unresolvable(error) => {
                 Self::invalid("rtmpUrl", error.to_string(), "an rtmp:// URL whose host resolves")
             }

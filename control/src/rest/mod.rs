@@ -4,6 +4,7 @@
 
 mod call;
 pub(crate) mod error;
+mod guard;
 mod inject;
 mod ladder;
 mod legacy;
@@ -20,7 +21,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL,
-    HOST, HeaderMap, ORIGIN,
+    CONTENT_TYPE, HOST, HeaderMap, ORIGIN,
 };
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{self, Next};
@@ -74,12 +75,22 @@ pub(crate) fn router(broadcasts: Broadcasts) -> Router {
         .nest("/rest-api", api)
         .nest("/RESTCall", legacy)
         .route("/statistics", get(statistics::json))
+        .route("/metrics", get(metrics))
         .route("/calls/{call_id}/ladder", get(ladder::json))
         .merge(page::routes())
         .merge(v1::routes(&broadcasts))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(broadcasts.clone(), guard::guard))
         .with_state(broadcasts)
+}
+
+/// `GET /metrics`.
+async fn metrics(State(broadcasts): State<Broadcasts>) -> Response {
+    match crate::metrics::text(&broadcasts) {
+        Some(text) => ([(CONTENT_TYPE, crate::metrics::CONTENT_TYPE)], text).into_response(),
+        None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 async fn unknown_path() -> Problem {

@@ -40,6 +40,12 @@ impl LatencyHistogram {
         self.total += other.total;
     }
 
+    /// Upper edge and count of every bucket that holds something, in rising order.
+    pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> + '_ {
+        let filled = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
+        filled.map(|(index, count)| (Duration::from_micros(upper_edge(index)), *count))
+    }
+
     /// Upper edge of the bucket that holds quantile `q` (0.0..=1.0); zero when nothing was counted.
     pub fn quantile(&self, q: f64) -> Duration {
         // Truncation is wanted: ranks are whole.

@@ -4,6 +4,7 @@ mod bench;
 mod calls;
 mod dtmf;
 mod edge;
+mod faces;
 mod lifecycle;
 mod local;
 mod meetings;

@@ -6,6 +6,7 @@
 mod accounts;
 mod body;
 mod broadcasts;
+mod events;
 mod ladder;
 mod problem;
 mod targets;
@@ -26,7 +27,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use crate::broadcast::Broadcasts;
 use crate::events::Event;
 use crate::rest::{call, inject, push};
-use problem::Refusal;
+pub(in crate::rest) use problem::Refusal;
 
 /// What the document says of the whole.
 #[derive(OpenApi)]
@@ -43,6 +44,7 @@ use problem::Refusal;
         (name = "broadcasts", description = "Calls: order, watch, steer, end."),
         (name = "targets", description = "RTMP outputs of a broadcast; they come and go while it is live."),
         (name = "accounts", description = "SIP registrations."),
+        (name = "events", description = "What happens, as it happens."),
         (name = "compatible", description = "The API of Web Call Server 5's \"SIP as RTMP\", read leniently: \
             values may be strings, unknown fields are ignored."),
     ),
@@ -85,6 +87,7 @@ fn described() -> (Router<Broadcasts>, Document) {
         .routes(routes!(targets::show, targets::change, targets::remove))
         .routes(routes!(targets::conformity))
         .routes(routes!(accounts::list))
+        .routes(routes!(events::listen))
         .split_for_parts();
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
     (router, document)
@@ -134,6 +137,7 @@ mod tests {
             ("/v1/broadcasts/{callId}/ladder", "get"),
             ("/v1/broadcasts/{callId}/targets/{targetId}/conformity", "get"),
             ("/v1/accounts", "get"),
+            ("/v1/events", "get"),
             ("/rest-api/call/startup", "post"),
             ("/rest-api/push/unmute", "post"),
         ] {

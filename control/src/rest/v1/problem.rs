@@ -15,7 +15,7 @@ use crate::targets::{AddTargetError, TargetError};
 
 /// A request that is not fulfilled.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal(Problem);
+pub(in crate::rest) struct Refusal(Problem);
 
 /// Why a request is not fulfilled (RFC 9457).
 #[derive(Serialize, ToSchema)]
@@ -38,7 +38,7 @@ pub(super) struct Details<'a> {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let Problem { status, field, problem, expected } = &self.0;
+        let Problem { status, field, problem, expected, .. } = &self.0;
         let details = Details {
             kind: "about:blank",
             title: status.canonical_reason().unwrap_or("Refused"),
@@ -49,6 +49,7 @@ impl IntoResponse for Refusal {
         };
         let mut response = (*status, Json(details)).into_response();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        self.0.put_retry_after(&mut response);
         response
     }
 }
@@ -62,7 +63,8 @@ impl From<Problem> for Refusal {
 impl From<FieldFault> for Refusal {
     /// 422: the JSON is right, what it says cannot be done.
     fn from(fault: FieldFault) -> Self {
-        Self(Problem { status: StatusCode::UNPROCESSABLE_ENTITY, ..Problem::from(fault) })
+        let status = if fault.forbidden { StatusCode::FORBIDDEN } else { StatusCode::UNPROCESSABLE_ENTITY };
+        Self(Problem { status, ..Problem::from(fault) })
     }
 }
 
