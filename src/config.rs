@@ -32,6 +32,27 @@ pub struct Config {
     pub origin: Origin,
     /// Log.
     pub log: Log,
+    /// Apps that are told what happens to their calls (REST hooks).
+    pub apps: Vec<App>,
+}
+
+/// `[[apps]]`
+#[derive(Clone, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct App {
+    /// `appKey` of its calls.
+    pub key: String,
+    /// Where it is told; the hook's name is put behind the path.
+    pub url: String,
+    /// Sent as `Authorization`.
+    pub authorization: Option<String>,
+}
+
+/// Shows the key only: the rest may hold secrets.
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "App({:?})", self.key)
+    }
 }
 
 /// `[rest]`
@@ -430,6 +451,12 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         let Self { media, audio, rest, sip, .. } = self;
         let rules = [
+            (self.apps.iter().all(|app| !app.key.is_empty()), "apps.key", "the appKey of its calls"),
+            (
+                (1..self.apps.len()).all(|n| self.apps[..n].iter().all(|app| app.key != self.apps[n].key)),
+                "apps.key",
+                "a key that no other app has",
+            ),
             (media.port_min >= 1024, "media.port_min", "at least 1024"),
             (media.port_max > media.port_min, "media.port_max", "above media.port_min"),
             (media.shards <= 256, "media.shards", "at most 256"),
@@ -582,6 +609,16 @@ mod tests {
         );
         std::fs::remove_file(&path).expect("just written");
         config
+    }
+
+    #[test]
+    fn apps_are_a_list_in_the_file_and_show_no_secret() {
+        let app = |key: &str| format!("[[apps]]\nkey = \"{key}\"\nurl = \"http://h/hook?t0ken\"\n");
+        let config = load(&(app("a") + &app("b")), &[], &[]).expect("two apps");
+        assert_eq!(config.apps.iter().map(|app| app.key.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert!(!format!("{config:?}").contains("t0ken"));
+        assert!(load(&(app("a") + &app("a")), &[], &[]).is_err(), "one key, two URLs");
+        assert!(load(&app(""), &[], &[]).is_err());
     }
 
     #[test]

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::serve::ListenerExt;
-use sipcast_contract::{MediaOptions, TlsTrust};
+use sipcast_contract::{MediaOptions, Secret, TlsTrust};
 use sipcast_contract::limits::SLOT_LEN;
 use sipcast_contract::options::{AacOptions, ShardOptions};
 use sipcast_control::sip_endpoint::{self, SipOptions, TlsIdentity, TlsOptions};
 use sipcast_control::{ControlOptions, ControlPlane, CorsOptions, PageDefaults, Profiles, SipEndpoint, StreamPrefix, TargetContracts};
 use sipcast_dataplane::{Dataplane, TlsRoots};
 use sipcast_control::sip_endpoint::{MediaSecurity, OfferOptions};
+use sipcast_control::delivery::DeliveryOptions;
+use sipcast_control::hooks::HookOptions;
 use sipcast_control::sounds::Sounds;
 use sipcast_origin::{Origin, OriginOptions};
 use socket2::{SockRef, TcpKeepalive};
@@ -24,6 +26,16 @@ use tokio::task::JoinHandle;
 use crate::config::{self, Config};
 use crate::sounds::SoundDirectory;
 use crate::telemetry;
+
+fn hook(app: &config::App) -> HookOptions {
+    let delivery = DeliveryOptions {
+        authorization: app.authorization.clone().map(Secret::new),
+        // The original's apps answer within seconds or not at all.
+        keep_for: HOOK_KEEP_FOR,
+        ..DeliveryOptions::new(app.url.clone())
+    };
+    HookOptions { app_key: app.key.clone(), delivery }
+}
 
 /// What RTMP services demand: the built-in contracts, with the operator's before them.
 fn contracts(config: &Config) -> anyhow::Result<TargetContracts> {
@@ -39,6 +51,12 @@ fn profiles(config: &Config) -> anyhow::Result<Profiles> {
     let text = std::fs::read_to_string(path).with_context(|| format!("sip.profiles_file {}", path.display()))?;
     Profiles::default().with(&path.display().to_string(), &text).context("sip.profiles_file")
 }
+
+/// How long a REST hook is tried.
+const HOOK_KEEP_FOR: Duration = Duration::from_secs(300);
+
+/// How long the last hooks may take.
+const HOOKS_MAX: Duration = Duration::from_secs(2);
 
 /// How long calls may take to say BYE and targets to unpublish.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -171,6 +189,9 @@ impl Node {
     /// What did not end in time, or did not come home.
     pub async fn stop(self) -> anyhow::Result<()> {
         let drained = self.control.shutdown(DRAIN_MAX).await;
+        if !self.control.hooks_settled(HOOKS_MAX).await {
+            tracing::warn!("the last REST hooks were not delivered");
+        }
         let missing = self.control.stop_shards(DRAIN_MAX).await;
         let _ = self.http_stop.send(());
         if let Some((mut serving, stop)) = self.grpc {
@@ -430,6 +451,7 @@ fn control_options(
         origin_rtmp_url,
         page,
         cors: CorsOptions { allow_origin, ..CorsOptions::default() },
+        hooks: config.apps.iter().map(hook).collect(),
         sounds: Sounds::new(SoundDirectory::new(config.rest.sounds_dir.clone())),
         ..ControlOptions::default()
     })

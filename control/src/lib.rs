@@ -12,16 +12,14 @@ pub mod delivery;
 pub mod dialer;
 mod digits;
 pub mod events;
-mod faces;
 mod grpc;
+pub mod hooks;
 mod idempotency;
 mod joining;
 mod local_streams;
-mod metrics;
 mod order;
 mod ordered_url;
 mod push;
-mod rate;
 mod registry;
 mod reports;
 pub mod resolve;
@@ -45,23 +43,19 @@ use sipcast_contract::{CommandSender, MediaOptions, Report, RtmpTarget, Secret, 
 use sipcast_sip::MediaSecurity;
 pub use sipcast_sip::profile::Profiles;
 
-pub use access::AccessRules;
-pub use api_keys::ApiKeys;
 pub use broadcast::Drained;
 pub use events::{Event, EventKind, Events};
-pub use faces::FaceLimits;
 pub use sip_endpoint::SipEndpoint;
 pub use statistics::Statistics;
 pub use stream_name::StreamPrefix;
 pub use target_contract::TargetContracts;
-pub use webhooks::WebhookOptions;
 
 use broadcast::Broadcasts;
 use conformity::ConformityReport;
+use delivery::Delivery;
 use dialer::Dialer;
-use faces::Faces;
+use hooks::HookOptions;
 use sounds::Sounds;
-use webhooks::Webhook;
 
 /// Settings of the control plane.
 #[derive(Clone, Debug)]
@@ -95,20 +89,12 @@ pub struct ControlOptions {
     pub events: Events,
     /// What conference services want otherwise than others.
     pub profiles: Profiles,
+    /// Apps that are told what happens to their calls.
+    pub hooks: Vec<HookOptions>,
     /// Sound files that targets and callees may be given.
     pub sounds: Sounds,
-    /// What the page's form holds at first. Everyone who may ask can read it.
+    /// What the page's form holds at first. Everyone who can open the page can read it.
     pub page: Option<PageDefaults>,
-    /// Who may ask; none: everybody.
-    pub api_keys: ApiKeys,
-    /// How much is served.
-    pub limits: FaceLimits,
-    /// Which hosts may be called. The SIP side must have the same for the addresses of names.
-    pub sip_access: AccessRules,
-    /// Which hosts may be published to and pulled from.
-    pub rtmp_access: AccessRules,
-    /// Whom to tell of events.
-    pub webhooks: Vec<WebhookOptions>,
 }
 
 impl Default for ControlOptions {
@@ -128,13 +114,9 @@ impl Default for ControlOptions {
             origin_rtmp_url: None,
             events: Events::default(),
             profiles: Profiles::default(),
+            hooks: Vec::new(),
             sounds: Sounds::default(),
             page: None,
-            api_keys: ApiKeys::default(),
-            limits: FaceLimits::default(),
-            sip_access: AccessRules::default(),
-            rtmp_access: AccessRules::default(),
-            webhooks: Vec::new(),
         }
     }
 }
@@ -193,6 +175,7 @@ pub struct PageDefaults {
 #[derive(Clone)]
 pub struct ControlPlane {
     broadcasts: Broadcasts,
+    hooks: std::sync::Arc<[Delivery]>,
 }
 
 impl ControlPlane {
@@ -200,23 +183,22 @@ impl ControlPlane {
     /// `reports`. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// The operating system refuses the thread that reads `reports`, or a webhook cannot be used as it is configured.
+    /// The operating system refuses the thread that reads `reports`; a hook's URL is none.
     pub fn start(
-        mut options: ControlOptions,
+        options: ControlOptions,
         sip: impl Dialer,
         shards: Vec<CommandSender>,
         reports: Receiver<Report>,
     ) -> io::Result<Self> {
-        let webhooks = std::mem::take(&mut options.webhooks).into_iter().map(|webhook| {
-            let named = format!("webhook {}", webhook.name);
-            Webhook::start(webhook, &options.events)
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, format!("{named}: {error}")))
-        });
-        let webhooks = webhooks.collect::<Result<_, _>>()?;
-        let faces = Faces::new(options.api_keys.clone(), &options.limits, webhooks);
-        let broadcasts = Broadcasts::new(options, Box::new(sip), shards, faces);
+        let broadcasts = Broadcasts::new(options, Box::new(sip), shards);
         reports::spawn(broadcasts.clone(), reports, tokio::runtime::Handle::current())?;
-        Ok(Self { broadcasts })
+        let hooks = broadcasts.shared.options.hooks.clone().into_iter().map(|hook| {
+            let app = hook.app_key.clone();
+            hooks::start(&broadcasts, hook)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, format!("app {app:?}: {error}")))
+        });
+        let hooks = hooks.collect::<io::Result<_>>()?;
+        Ok(Self { broadcasts, hooks })
     }
 
     /// The REST API, the page and the statistics. Its fallback answers unknown paths, so a router that is merged
@@ -256,18 +238,13 @@ impl ControlPlane {
     /// Refuses new orders, sends BYE to all, waits until every broadcast is closed or `deadline` has passed, and
     /// lets the SIP side un-register.
     pub async fn shutdown(&self, deadline: Duration) -> Drained {
-        let until = tokio::time::Instant::now() + deadline + FAREWELL_MIN;
-        let drained = self.broadcasts.drain(deadline).await;
-        let faces = &self.broadcasts.shared.faces;
-        // Webhooks hear of the ends; an endpoint that is away is not waited for any longer than calls are.
-        for webhook in &faces.webhooks {
-            let left = until.saturating_duration_since(tokio::time::Instant::now());
-            if !webhook.settled(left).await {
-                tracing::warn!(webhook = webhook.name(), "events are left undelivered");
-            }
-        }
-        faces.ending.cancel();
-        drained
+        self.broadcasts.drain(deadline).await
+    }
+
+    /// Waits until what apps were told of is delivered, for at most `deadline`. `false`: something is not.
+    pub async fn hooks_settled(&self, deadline: Duration) -> bool {
+        let all = self.hooks.iter().map(|hook| hook.settled(deadline));
+        futures_util::future::join_all(all).await.into_iter().all(|settled| settled)
     }
 
     /// Stops every shard, after [`ControlPlane::shutdown`]. Gives the number of pool slots that did not come home.

@@ -433,7 +433,11 @@ fn live_inputs(registry: &Registry, mixer: &Broadcast) -> Vec<MixerInput> {
 
 fn stream_view(b: &Broadcast) -> Option<StreamView> {
     let direct = b.direct.as_ref().map(|(_, name)| name.reveal());
-    let name = b.to_stream.as_ref().or(direct)?.clone();
+    Some(stream_view_of(b, b.to_stream.as_ref().or(direct)?.clone()))
+}
+
+/// A broadcast as a stream with this name.
+pub(crate) fn stream_view_of(b: &Broadcast, name: String) -> StreamView {
     let (status, media_provider) = match &b.source {
         Source::Call if b.media_agreed => ("PUBLISHING", "SIP"),
         Source::Call => ("PENDING", "SIP"),
@@ -442,7 +446,7 @@ fn stream_view(b: &Broadcast) -> Option<StreamView> {
         Source::Pull { .. } => ("PENDING", "Flash"),
     };
     let since = b.ordered_at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Some(StreamView {
+    StreamView {
         media_session_id: b.session.clone(),
         app_key: b.app_key.clone(),
         name,
@@ -453,7 +457,7 @@ fn stream_view(b: &Broadcast) -> Option<StreamView> {
         height: b.height,
         create_date_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
         media_provider,
-    })
+    }
 }
 
 /// The word for a pulled stream (wcs-api 1.4).

@@ -2,9 +2,8 @@
 //! calls a use-case.
 //! Takes: requests. Gives: answers; every refusal has a JSON body (`error`).
 
-mod call;
+pub(crate) mod call;
 pub(crate) mod error;
-mod guard;
 mod inject;
 mod ladder;
 mod legacy;
@@ -13,7 +12,7 @@ mod page;
 mod push;
 mod statistics;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod v1;
 mod value;
 

@@ -26,34 +26,34 @@ use tower::ServiceExt;
 use crate::dialer::{BoxFuture, CallLine, Dialed, Dialer};
 use crate::{ControlOptions, ControlPlane};
 
-pub(super) struct Bench {
-    pub(super) control: ControlPlane,
-    pub(super) calls: mpsc::UnboundedReceiver<PlacedCall>,
-    pub(super) commands: mpsc::UnboundedReceiver<Command>,
-    pub(super) reports: Sender<Report>,
+pub(crate) struct Bench {
+    pub(crate) control: ControlPlane,
+    pub(crate) calls: mpsc::UnboundedReceiver<PlacedCall>,
+    pub(crate) commands: mpsc::UnboundedReceiver<Command>,
+    pub(crate) reports: Sender<Report>,
 }
 
-pub(super) struct PlacedCall {
-    pub(super) order: CallOrder,
-    pub(super) events: mpsc::Sender<CallEvent>,
-    pub(super) acts: mpsc::UnboundedReceiver<Act>,
+pub(crate) struct PlacedCall {
+    pub(crate) order: CallOrder,
+    pub(crate) events: mpsc::Sender<CallEvent>,
+    pub(crate) acts: mpsc::UnboundedReceiver<Act>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Act {
+pub(crate) enum Act {
     HangUp,
     Info(Vec<DtmfStep>),
     Keyframe,
 }
 
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) headers: HeaderMap,
-    pub(super) body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
 }
 
 impl Answer {
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", self.body))
     }
 }
@@ -102,12 +102,12 @@ impl CallLine for ScriptedLine {
 }
 
 impl Bench {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(options(), None)
     }
 
     /// `refusal`: what the shard answers to every `Open`.
-    pub(super) fn with(options: ControlOptions, refusal: Option<Refusal>) -> Self {
+    pub(crate) fn with(options: ControlOptions, refusal: Option<Refusal>) -> Self {
         let (calls_in, calls) = mpsc::unbounded_channel();
         let (commands_in, commands) = mpsc::unbounded_channel();
         let (reports, reports_out) = crossbeam::channel::bounded(64);
@@ -117,7 +117,7 @@ impl Bench {
         Self { control, calls, commands, reports }
     }
 
-    pub(super) async fn ask(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn ask(&self, request: Request<Body>) -> Answer {
         let response = self.control.router().oneshot(request).await.expect("infallible");
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, usize::MAX).await.expect("a body in memory");
@@ -125,28 +125,28 @@ impl Bench {
         Answer { status: parts.status.as_u16(), headers: parts.headers, body }
     }
 
-    pub(super) async fn raw(&self, path: &str, body: impl Into<Body>) -> Answer {
+    pub(crate) async fn raw(&self, path: &str, body: impl Into<Body>) -> Answer {
         let request = Request::post(format!("/rest-api/{path}")).header("content-type", "application/json");
         self.ask(request.body(body.into()).expect("a request")).await
     }
 
-    pub(super) async fn post(&self, path: &str, body: Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
         self.raw(path, body.to_string()).await
     }
 
-    pub(super) async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.ask(Request::get(path).body(Body::empty()).expect("a request")).await
     }
 
     /// Orders a call and expects 200; gives it when it is placed.
-    pub(super) async fn place(&mut self, order: Value) -> PlacedCall {
+    pub(crate) async fn place(&mut self, order: Value) -> PlacedCall {
         let answer = self.post("call/startup", order).await;
         assert_eq!((answer.status, answer.body.as_str()), (200, ""));
         within(self.calls.recv()).await.expect("placed")
     }
 
     /// The next command of the shard that is not `Open`.
-    pub(super) async fn command(&mut self) -> Command {
+    pub(crate) async fn command(&mut self) -> Command {
         loop {
             match within(self.commands.recv()).await.expect("the shard lives") {
                 Command::Open { .. } => {}
@@ -156,7 +156,7 @@ impl Bench {
     }
 
     /// The call as `find` shows it, once `fits` holds for it.
-    pub(super) async fn call_when(&self, call_id: &str, fits: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn call_when(&self, call_id: &str, fits: impl Fn(&Value) -> bool) -> Value {
         within(async {
             loop {
                 let answer = self.post("call/find", json!({ "callId": call_id })).await;
@@ -169,11 +169,11 @@ impl Bench {
         .await
     }
 
-    pub(super) async fn call_with_status(&self, call_id: &str, status: &str) -> Value {
+    pub(crate) async fn call_with_status(&self, call_id: &str, status: &str) -> Value {
         self.call_when(call_id, |call| call["status"] == status).await
     }
 
-    pub(super) async fn gone(&self, call_id: &str) {
+    pub(crate) async fn gone(&self, call_id: &str) {
         within(async {
             while self.post("call/find", json!({ "callId": call_id })).await.status != 404 {
                 tokio::time::sleep(Duration::from_millis(2)).await;
@@ -184,15 +184,15 @@ impl Bench {
 }
 
 impl PlacedCall {
-    pub(super) async fn tell(&self, event: CallEvent) {
+    pub(crate) async fn tell(&self, event: CallEvent) {
         self.events.send(event).await.expect("followed");
     }
 
-    pub(super) async fn progress(&self, status: CallStatus, sip_status: u16) {
+    pub(crate) async fn progress(&self, status: CallStatus, sip_status: u16) {
         self.tell(CallEvent::Progress { status, sip_status }).await;
     }
 
-    pub(super) async fn agree(&self, telephone_event: bool) {
+    pub(crate) async fn agree(&self, telephone_event: bool) {
         let transport = MediaTransport {
             remote_rtp: None,
             remote_rtcp: None,
@@ -213,26 +213,26 @@ impl PlacedCall {
     }
 
     /// Media agreed on, with telephone-event, and answered.
-    pub(super) async fn answer(&self) {
+    pub(crate) async fn answer(&self) {
         self.agree(true).await;
         self.tell(CallEvent::Established).await;
     }
 
-    pub(super) async fn end(&self, status: CallStatus, sip_status: u16, reason: &str) {
+    pub(crate) async fn end(&self, status: CallStatus, sip_status: u16, reason: &str) {
         self.tell(CallEvent::Ended(CallEnd { status, sip_status, reason: reason.to_owned() })).await;
     }
 
-    pub(super) async fn act(&mut self) -> Act {
+    pub(crate) async fn act(&mut self) -> Act {
         within(self.acts.recv()).await.expect("the line lives")
     }
 }
 
-pub(super) fn options() -> ControlOptions {
+pub(crate) fn options() -> ControlOptions {
     ControlOptions { grace: Duration::from_secs(60), ..ControlOptions::default() }
 }
 
 /// An order with a direct publication, as the demo pages send it: everything is a string.
-pub(super) fn order(call_id: &str) -> Value {
+pub(crate) fn order(call_id: &str) -> Value {
     json!({
         "callId": call_id, "callee": "8801", "rtmpUrl": "rtmp://127.0.0.1/live", "rtmpStream": call_id,
         "hasAudio": "true", "hasVideo": "true", "sipLogin": "caster", "sipAuthenticationName": "caster",
@@ -242,7 +242,7 @@ pub(super) fn order(call_id: &str) -> Value {
 }
 
 /// An order that captures into a stream for pushes.
-pub(super) fn capture(call_id: &str, to_stream: &str) -> Value {
+pub(crate) fn capture(call_id: &str, to_stream: &str) -> Value {
     let mut order = order(call_id);
     let fields = order.as_object_mut().expect("an object");
     fields.remove("rtmpUrl");
@@ -251,7 +251,7 @@ pub(super) fn capture(call_id: &str, to_stream: &str) -> Value {
     order
 }
 
-pub(super) async fn within<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(10), future).await.expect("in time")
 }
 

@@ -1,6 +1,6 @@
 //! The rules of wcs-api sections 1.1-1.4 and 1.9, asked through the router.
 
-mod bench;
+pub(crate) mod bench;
 mod calls;
 mod dtmf;
 mod edge;
