@@ -12,14 +12,17 @@ pub mod delivery;
 pub mod dialer;
 mod digits;
 pub mod events;
+mod faces;
 mod grpc;
 pub mod hooks;
 mod idempotency;
 mod joining;
 mod local_streams;
+mod metrics;
 mod order;
 mod ordered_url;
 mod push;
+mod rate;
 mod registry;
 mod reports;
 pub mod resolve;
@@ -43,19 +46,25 @@ use sipcast_contract::{CommandSender, MediaOptions, Report, RtmpTarget, Secret, 
 use sipcast_sip::MediaSecurity;
 pub use sipcast_sip::profile::Profiles;
 
+pub use access::AccessRules;
+pub use api_keys::ApiKeys;
 pub use broadcast::Drained;
 pub use events::{Event, EventKind, Events};
+pub use faces::FaceLimits;
 pub use sip_endpoint::SipEndpoint;
 pub use statistics::Statistics;
 pub use stream_name::StreamPrefix;
 pub use target_contract::TargetContracts;
+pub use webhooks::WebhookOptions;
 
 use broadcast::Broadcasts;
 use conformity::ConformityReport;
 use delivery::Delivery;
 use dialer::Dialer;
+use faces::Faces;
 use hooks::HookOptions;
 use sounds::Sounds;
+use webhooks::Webhook;
 
 /// Settings of the control plane.
 #[derive(Clone, Debug)]
@@ -93,8 +102,18 @@ pub struct ControlOptions {
     pub hooks: Vec<HookOptions>,
     /// Sound files that targets and callees may be given.
     pub sounds: Sounds,
-    /// What the page's form holds at first. Everyone who can open the page can read it.
+    /// What the page's form holds at first. Everyone who may ask can read it.
     pub page: Option<PageDefaults>,
+    /// Who may ask; none: everybody.
+    pub api_keys: ApiKeys,
+    /// How much is served.
+    pub limits: FaceLimits,
+    /// Which hosts may be called. The SIP side must have the same for the addresses of names.
+    pub sip_access: AccessRules,
+    /// Which hosts may be published to and pulled from.
+    pub rtmp_access: AccessRules,
+    /// Whom to tell of events.
+    pub webhooks: Vec<WebhookOptions>,
 }
 
 impl Default for ControlOptions {
@@ -117,6 +136,11 @@ impl Default for ControlOptions {
             hooks: Vec::new(),
             sounds: Sounds::default(),
             page: None,
+            api_keys: ApiKeys::default(),
+            limits: FaceLimits::default(),
+            sip_access: AccessRules::default(),
+            rtmp_access: AccessRules::default(),
+            webhooks: Vec::new(),
         }
     }
 }
@@ -183,14 +207,22 @@ impl ControlPlane {
     /// `reports`. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// The operating system refuses the thread that reads `reports`; a hook's URL is none.
+    /// The operating system refuses the thread that reads `reports`; a hook's URL is none; a webhook cannot be used as
+    /// it is configured.
     pub fn start(
-        options: ControlOptions,
+        mut options: ControlOptions,
         sip: impl Dialer,
         shards: Vec<CommandSender>,
         reports: Receiver<Report>,
     ) -> io::Result<Self> {
-        let broadcasts = Broadcasts::new(options, Box::new(sip), shards);
+        let webhooks = std::mem::take(&mut options.webhooks).into_iter().map(|webhook| {
+            let named = format!("webhook {}", webhook.name);
+            Webhook::start(webhook, &options.events)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, format!("{named}: {error}")))
+        });
+        let webhooks = webhooks.collect::<Result<_, _>>()?;
+        let faces = Faces::new(options.api_keys.clone(), &options.limits, webhooks);
+        let broadcasts = Broadcasts::new(options, Box::new(sip), shards, faces);
         reports::spawn(broadcasts.clone(), reports, tokio::runtime::Handle::current())?;
         let hooks = broadcasts.shared.options.hooks.clone().into_iter().map(|hook| {
             let app = hook.app_key.clone();
@@ -238,7 +270,18 @@ impl ControlPlane {
     /// Refuses new orders, sends BYE to all, waits until every broadcast is closed or `deadline` has passed, and
     /// lets the SIP side un-register.
     pub async fn shutdown(&self, deadline: Duration) -> Drained {
-        self.broadcasts.drain(deadline).await
+        let until = tokio::time::Instant::now() + deadline + FAREWELL_MIN;
+        let drained = self.broadcasts.drain(deadline).await;
+        let faces = &self.broadcasts.shared.faces;
+        // Webhooks hear of the ends; an endpoint that is away is not waited for any longer than calls are.
+        for webhook in &faces.webhooks {
+            let left = until.saturating_duration_since(tokio::time::Instant::now());
+            if !webhook.settled(left).await {
+                tracing::warn!(webhook = webhook.name(), "events are left undelivered");
+            }
+        }
+        faces.ending.cancel();
+        drained
     }
 
     /// Waits until what apps were told of is delivered, for at most `deadline`. `false`: something is not.

@@ -4,6 +4,7 @@
 
 pub(crate) mod call;
 pub(crate) mod error;
+mod guard;
 mod inject;
 mod ladder;
 mod legacy;
