@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use peer::{Caller, Peer, answer, endpoint};
 use sipcast_contract::{Secret, dtmf};
-use sipcast_control::sip_endpoint::{LadderDirection, SipEndpoint};
+use sipcast_control::sip_endpoint::{CallControl, LadderDirection, SipEndpoint};
 
 /// Waits until `registrations()` says so.
 async fn registration_when(
@@ -61,16 +61,12 @@ async fn a_ladder_has_every_message_and_no_secret() {
     let info = peer.expect("INFO").await;
     peer.reply(&info, "200 OK", &[], "").await;
     let control = call.handle.control.clone();
+    until_last(&control, "SIP/2.0 200 OK").await;
     control.hang_up();
     let bye = peer.expect("BYE").await;
     peer.reply(&bye, "200 no more 665544", &[], "").await;
     call.end().await;
-    let settled = async {
-        while !control.ladder().entries.last().is_some_and(|e| e.start_line.starts_with("SIP/2.0 200 no")) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(8), settled).await.expect("the answer to BYE is there, too");
+    until_last(&control, "SIP/2.0 200 no").await;
     let ladder = control.ladder();
     let story: Vec<_> = ladder
         .entries
@@ -107,6 +103,16 @@ async fn a_ladder_has_every_message_and_no_secret() {
     assert!(shown.contains("778899.***@") && shown.contains("username=\\\"caster-auth\\\""), "{shown}");
     assert_eq!(ladder.entries[0].transport, "UDP");
     assert_eq!(ladder.entries[0].peer, peer.address().to_string());
+}
+
+/// Waits until the latest message of the ladder begins with `start`.
+async fn until_last(control: &CallControl, start: &str) {
+    let settled = async {
+        while !control.ladder().entries.last().is_some_and(|entry| entry.start_line.starts_with(start)) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(8), settled).await.unwrap_or_else(|_| panic!("no {start}"));
 }
 
 #[tokio::test]

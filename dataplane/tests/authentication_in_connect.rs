@@ -59,7 +59,8 @@ fn refusal(app: &str, scheme: &str) -> Option<String> {
         "adobe" => "salt=1hQ6Ag==&challenge=DhABAA==&opaque=DhABAA==",
         _ => "nonce=7a12bc",
     };
-    let asked = format!("[ AccessManager.Reject ] : [ authmod={scheme} ] : ?reason=needauth&user={USER}&{question}");
+    let asked =
+        format!("[ AccessManager.Reject ] : [ authmod={scheme} ] : ?reason=needauth&user={USER}&{question}");
     let Some(response) = field("response") else { return Some(asked) };
     let own = field("challenge").or(field("cnonce")).expect("the client's own challenge");
     let own = u64::from_str_radix(own, 16).expect("hexadecimal");

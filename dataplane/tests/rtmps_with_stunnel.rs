@@ -83,10 +83,9 @@ const NOT_HERE: &str = "stunnel4 is not installed: nothing is checked";
 
 #[test]
 fn publishes_to_openssl_in_either_version_and_again_after_it_was_away() {
-    for (name, versions) in [
-        ("tls12", "sslVersionMin = TLSv1.2\nsslVersionMax = TLSv1.2"),
-        ("tls13", "sslVersionMin = TLSv1.3"),
-    ] {
+    for (name, versions) in
+        [("tls12", "sslVersionMin = TLSv1.2\nsslVersionMax = TLSv1.2"), ("tls13", "sslVersionMin = TLSv1.3")]
+    {
         let server = origin(0);
         let Some(mut stunnel) = Stunnel::start(name, "localhost", server.rtmp_address(), versions) else {
             eprintln!("{NOT_HERE}");

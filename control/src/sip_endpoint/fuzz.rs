@@ -54,6 +54,8 @@ fn take(message: &[u8], from: SocketAddr) -> Outcome {
     }
     match SipMessage::try_from(message) {
         Ok(parsed) => Outcome::Parsed(parsed.to_string().len()),
-        Err(_) => refusal(message, from, "400 Bad Request", "fuzz").map_or(Outcome::Dropped, Outcome::Answered),
+        Err(_) => {
+            refusal(message, from, "400 Bad Request", "fuzz").map_or(Outcome::Dropped, Outcome::Answered)
+        }
     }
 }

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sipcast_contract::media::{
-    AudioCodec, AudioFormat, AudioMedia, H264Format, MediaTransport, TelephoneEvent, VideoFeedback, VideoMedia,
+    AudioCodec, AudioFormat, AudioMedia, H264Format, MediaTransport, TelephoneEvent, VideoFeedback,
+    VideoMedia,
 };
 use sipcast_contract::{
     Direction, MediaOptions, MediaWanted, NegotiatedMedia, RtmpTarget, RtmpUrl, Secret, TargetId, Timestamp,

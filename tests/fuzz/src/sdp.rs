@@ -26,7 +26,9 @@ pub fn descriptions(data: &[u8]) {
             negotiation.handle_offer_refused();
         } else if let Ok((answer, agreement)) = negotiation.answer(body) {
             is_protected_as_ordered(security, &agreement.media);
-            let lines = |text: &[u8]| text.split(|&byte| byte == b'\n').filter(|line| line.starts_with(b"m=")).count();
+            let lines = |text: &[u8]| {
+                text.split(|&byte| byte == b'\n').filter(|line| line.starts_with(b"m=")).count()
+            };
             assert!(lines(answer.as_bytes()) <= lines(body) + 1, "an answer adds no media (RFC 3264 6)");
             // Our answer is a description that another one of us can read as an offer.
             let mut other = Negotiation::new(local(), OfferOptions::default()).protected(security, random);
@@ -44,11 +46,7 @@ fn is_protected_as_ordered(security: MediaSecurity, media: &sipcast_contract::Ne
 }
 
 pub(crate) fn local() -> LocalMedia {
-    LocalMedia {
-        address: [192, 0, 2, 9].into(),
-        audio_port: Some(40_000),
-        video_port: Some(40_002),
-    }
+    LocalMedia { address: [192, 0, 2, 9].into(), audio_port: Some(40_000), video_port: Some(40_002) }
 }
 
 pub(crate) fn random(bytes: &mut [u8]) -> bool {

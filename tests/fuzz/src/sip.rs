@@ -25,7 +25,8 @@ pub fn call(data: &[u8]) {
     let mut call = Call::new(&order(), CallOptions::default()).expect("the order is valid");
     let mut now = Timestamp::from_millis(1000);
     call.start(now);
-    let mut is_over = drain(&mut call);
+    drain_events(&mut call);
+    let mut is_over = call.is_ended();
     while !input.is_empty() {
         let op = input.byte();
         now = now + Duration::from_millis(u64::from(op >> 4) * 500);
@@ -38,7 +39,8 @@ pub fn call(data: &[u8]) {
             kind => {
                 let mut words = start_line.splitn(3, ' ');
                 let (first, second, phrase) = (words.next(), words.next(), words.next().unwrap_or(""));
-                let status = second.and_then(|word| word.parse().ok()).filter(|status| (100..700).contains(status));
+                let status =
+                    second.and_then(|word| word.parse().ok()).filter(|status| (100..700).contains(status));
                 match (first, status) {
                     (Some("SIP/2.0"), Some(status)) => {
                         let response = Response { status, phrase, headers: &headers, body };
@@ -58,15 +60,10 @@ pub fn call(data: &[u8]) {
         if call.next_timeout().is_some_and(|at| at <= now) {
             call.handle_timeout(now);
         }
-        assert!(!(is_over && drain_events(&mut call)), "nothing follows the end");
-        is_over |= call.is_ended();
+        let told = drain_events(&mut call);
+        assert!(!(is_over && told), "nothing follows the end");
+        is_over = call.is_ended();
     }
-}
-
-/// Takes all actions; whether `Ended` was among them.
-fn drain(call: &mut Call) -> bool {
-    drain_events(call);
-    call.is_ended()
 }
 
 /// Takes all actions; whether an event was among them.
@@ -103,7 +100,8 @@ fn split(text: &[u8]) -> (&str, Vec<(&str, &str)>, &[u8]) {
     let Ok(head) = std::str::from_utf8(head) else { return ("", Vec::new(), body) };
     let mut lines = head.split("\r\n");
     let start_line = lines.next().unwrap_or("");
-    let headers = lines.filter_map(|line| line.split_once(':')).map(|(name, value)| (name.trim(), value.trim()));
+    let headers =
+        lines.filter_map(|line| line.split_once(':')).map(|(name, value)| (name.trim(), value.trim()));
     (start_line, headers.collect(), body)
 }
 
