@@ -145,7 +145,9 @@ impl FrameEncoder {
     /// Takes 20 ms of input of the format changed to last, interleaved.
     pub(super) fn push_block(&mut self, format: Format, input: &[i16]) {
         debug_assert!(self.wants_block());
-        if self.resamplers.is_empty() {
+        // Silence may come before anything of the format that was made ready first.
+        let current = self.resamplers.get(self.current);
+        if current.is_none_or(|current| !current.is_started && current.format != format) {
             self.change(format);
         }
         let current = &mut self.resamplers[self.current];

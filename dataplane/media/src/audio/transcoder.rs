@@ -690,6 +690,31 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn silence_comes_before_any_codec_that_was_made_ready() {
+        for codec in CODECS {
+            for first_packet_ms in [500, 3_000] {
+                let mut listener = Listener::new(&AacOptions::default());
+                listener.transcoder.prepare(codec);
+                for at in (0..first_packet_ms).step_by(20) {
+                    listener.transcoder.handle_timeout(ms(at));
+                    listener.drain();
+                }
+                let before = listener.frames;
+                assert!(before > 0, "{codec:?}: silence");
+                let packet = crate::audio::silent_payload(codec);
+                for number in 0..50 {
+                    let at = ms(first_packet_ms + number * 20);
+                    let ticks = number * u64::from(codec.clock_rate_hz()) / 50;
+                    listener.transcoder.push(codec, ticks as i64, &packet, at);
+                    listener.drain();
+                }
+                // A second of 48 kHz in frames of 1024.
+                assert!(listener.frames >= before + 30, "{codec:?}: {} after {before}", listener.frames);
+            }
+        }
+    }
+
+    #[test]
     fn a_restart_continues_by_arrival() {
         let mut listener = Listener::new(&AacOptions::default());
         for packet in 0..50 {
