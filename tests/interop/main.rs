@@ -12,4 +12,5 @@ mod kamailio_in_front;
 mod openapi;
 mod rtmp_server_restarts;
 mod sipp_callee;
+mod sounds_and_streams;
 mod srtp_against_others;

@@ -12,6 +12,8 @@ use super::process::{Process, directory, run};
 pub struct Baresip {
     /// Its SIP port.
     pub port: u16,
+    /// First and last RTP port.
+    pub rtp_ports: (u16, u16),
     _process: Process,
 }
 
@@ -59,7 +61,7 @@ impl Baresip {
         command.arg("-f").arg(&directory).arg("-v");
         let mut process = Process::start("baresip", &directory, &mut command);
         process.wait_for_output("baresip is ready", Duration::from_secs(15));
-        Self { port, _process: process }
+        Self { port, rtp_ports: (rtp_port, rtp_port + 19), _process: process }
     }
 }
 
