@@ -391,6 +391,7 @@ impl Shared {
             );
         }
         registry.finish(id, status, sip_status, reason);
+        self.choose_pictures(&mut registry);
     }
 }
 

@@ -88,7 +88,7 @@ impl Broadcasts {
     fn target_stream(&self, call_id: &str, target: u64) -> Option<Value> {
         let registry = self.shared.registry();
         let broadcast = registry.iter().filter(|b| b.call_id == call_id).last()?;
-        let live = broadcast.targets.iter().map(|(id, target)| (id, target));
+        let live = broadcast.targets.iter();
         let past = broadcast.past_targets.iter().map(|(id, target)| (id, target));
         let (_, target) = live.chain(past).find(|(id, _)| id.0 == target)?;
         let push = target.push.as_ref();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use sipcast_contract::picture::picture_line;
 use sipcast_contract::sound::{LineId, MIXER_INPUTS_MAX, line};
 use sipcast_contract::{
     BroadcastId, Command, MediaWanted, RtmpTarget, RtmpUrl, Secret, TargetId, TargetState,
@@ -14,7 +15,7 @@ use sipcast_contract::{
 use sipcast_sip::event::CallStatus;
 use tokio::sync::oneshot;
 
-use crate::broadcast::{Broadcasts, StartError};
+use crate::broadcast::{Broadcasts, Shared, StartError};
 use crate::ordered_url::OrderedUrl;
 use crate::registry::{Broadcast, MixerInput, NewBroadcast, Registry, Signals, Source, Taken};
 use crate::resolve::LookupError;
@@ -23,6 +24,7 @@ use crate::resolve::LookupError;
 pub(crate) struct MixerView {
     pub(crate) uri: String,
     pub(crate) local_stream_name: String,
+    pub(crate) has_video: bool,
     /// One text for each input; that of a call holds its call ID.
     pub(crate) media_sessions: Vec<String>,
 }
@@ -91,7 +93,7 @@ impl Broadcasts {
     /// # Errors
     /// [`LocalError::Start`].
     pub(crate) fn start_mixer(&self, uri: String, local_stream_name: &str) -> Result<(), LocalError> {
-        let source = Source::Mixer { inputs: Vec::new() };
+        let source = Source::Mixer { inputs: Vec::new(), shown: None };
         self.start_local(uri, local_stream_name, source, |broadcast| Command::Mix { broadcast })?;
         Ok(())
     }
@@ -140,10 +142,11 @@ impl Broadcasts {
         // A line that nobody reads ends by itself.
         self.shared.shards[mixer_shard].send(command).map_err(|_| LocalError::Busy)?;
         let stream = self.shared.options.stream_prefix.bare(stream).to_owned();
-        if let Some(Source::Mixer { inputs: held }) = registry.get_mut(mixer_id).map(|b| &mut b.source) {
+        if let Some(Source::Mixer { inputs: held, .. }) = registry.get_mut(mixer_id).map(|b| &mut b.source) {
             *held = inputs;
             held.push(MixerInput { stream, of: source_id, line: id });
         }
+        self.shared.choose_picture(&mut registry, mixer_id);
         Ok(())
     }
 
@@ -157,7 +160,7 @@ impl Broadcasts {
         let prefix = &self.shared.options.stream_prefix;
         let broadcast = registry.get_mut(mixer_id).ok_or(LocalError::NoSuchUri)?;
         let shard = broadcast.shard;
-        let Source::Mixer { inputs } = &mut broadcast.source else { return Err(LocalError::NoSuchUri) };
+        let Source::Mixer { inputs, .. } = &mut broadcast.source else { return Err(LocalError::NoSuchUri) };
         let at = inputs.iter().position(|input| prefix.same(&input.stream, stream));
         let at = at.ok_or(LocalError::NoSuchInput)?;
         let line = inputs[at].line;
@@ -166,6 +169,7 @@ impl Broadcasts {
             .send(Command::RemoveInput { broadcast: mixer_id, line })
             .map_err(|_| LocalError::Busy)?;
         inputs.remove(at);
+        self.shared.choose_picture(&mut registry, mixer_id);
         Ok(())
     }
 
@@ -177,6 +181,7 @@ impl Broadcasts {
             .map(|b| MixerView {
                 uri: b.call_id.clone(),
                 local_stream_name: b.to_stream.clone().unwrap_or_default(),
+                has_video: matches!(b.source, Source::Mixer { shown: Some(_), .. }),
                 media_sessions: live_inputs(&registry, b)
                     .iter()
                     .filter_map(|input| Some(format!("{}/{}", input.stream, registry.get(input.of)?.call_id)))
@@ -334,7 +339,7 @@ impl Broadcasts {
         }
         let prefix = &self.shared.options.stream_prefix;
         registry.iter_live().find_map(|b| {
-            let Source::Mixer { inputs } = &b.source else { return None };
+            let Source::Mixer { inputs, .. } = &b.source else { return None };
             let uri_name = b.call_id.strip_prefix(MIXER_SCHEME);
             let names = uri_name.into_iter().chain(b.to_stream.as_deref());
             let rest = names.filter_map(|name| stream.strip_prefix(name)?.strip_prefix('-'));
@@ -390,6 +395,46 @@ impl Broadcasts {
     }
 }
 
+impl Shared {
+    /// Sees to it that a mixer shows the pictures of its first input that has some, as long as it lives.
+    pub(crate) fn choose_picture(&self, registry: &mut Registry, mixer_id: BroadcastId) {
+        let Some(mixer) = registry.get(mixer_id).filter(|b| b.is_live()) else { return };
+        let Source::Mixer { shown, .. } = &mixer.source else { return };
+        let (shown, mixer_shard) = (*shown, mixer.shard);
+        let inputs = live_inputs(registry, mixer);
+        if shown.is_some_and(|shown| inputs.iter().any(|input| input.line == shown)) {
+            return;
+        }
+        let has_video = |input: &&MixerInput| registry.get(input.of).is_some_and(|b| b.has_video);
+        let next = inputs.iter().find(has_video).map(|input| (input.of, input.line));
+        if next.is_none() && shown.is_none() {
+            return;
+        }
+        let receiver = next.and_then(|(of, line)| {
+            let (sender, receiver) = picture_line();
+            let broadcast = registry.get_mut(of)?;
+            let command = Command::AddPictures { broadcast: of, line, sender };
+            broadcast.send_or_wait(&self.shards[broadcast.shard], command).ok().map(|()| receiver)
+        });
+        let now_shown = next.filter(|_| receiver.is_some()).map(|(_, line)| line);
+        let command = Command::ShowPictures { broadcast: mixer_id, receiver };
+        if self.shards[mixer_shard].send(command).is_err() {
+            // The next change of its inputs tries again.
+            return;
+        }
+        if let Some(Source::Mixer { shown, .. }) = registry.get_mut(mixer_id).map(|b| &mut b.source) {
+            *shown = now_shown;
+        }
+    }
+
+    /// A broadcast is over: mixers that showed its pictures show another's.
+    pub(crate) fn choose_pictures(&self, registry: &mut Registry) {
+        let is_mixer = |b: &&Broadcast| matches!(b.source, Source::Mixer { .. });
+        let mixers: Vec<BroadcastId> = registry.iter_live().filter(is_mixer).map(|b| b.id).collect();
+        mixers.into_iter().for_each(|mixer| self.choose_picture(registry, mixer));
+    }
+}
+
 /// Waits until a broadcast without call is to end, and closes it.
 async fn end_local(
     broadcasts: Broadcasts,
@@ -413,6 +458,7 @@ async fn end_local(
         let mut registry = shared.registry();
         registry.finish(id, CallStatus::Finish, 0, None);
         registry.forget(id);
+        shared.choose_pictures(&mut registry);
     }
     shared.ended.notify_waiters();
 }
@@ -426,7 +472,7 @@ fn mixer<'a>(registry: &'a Registry, uri: &str) -> Result<&'a Broadcast, LocalEr
 
 /// The inputs of a mixer whose broadcasts still live.
 fn live_inputs(registry: &Registry, mixer: &Broadcast) -> Vec<MixerInput> {
-    let Source::Mixer { inputs } = &mixer.source else { return Vec::new() };
+    let Source::Mixer { inputs, .. } = &mixer.source else { return Vec::new() };
     let is_live = |input: &&MixerInput| registry.get(input.of).is_some_and(Broadcast::is_live);
     inputs.iter().filter(is_live).cloned().collect()
 }

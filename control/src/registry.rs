@@ -126,6 +126,8 @@ pub(crate) enum Source {
     Mixer {
         /// In the order they were added; some may have ended.
         inputs: Vec<MixerInput>,
+        /// The input whose pictures are shown.
+        shown: Option<LineId>,
     },
     /// An RTMP server that plays.
     Pull {

@@ -97,7 +97,7 @@ fn a_callee_hears_the_tune() {
 #[test]
 fn a_pulled_stream_arrives_elsewhere_as_it_was() {
     let (here, there) = (Nginx::start(), Nginx::start());
-    let _publisher = publish_clip(&here, "talk");
+    let _publisher = publish_clip(&here, "talk", 700);
     let sipcast = Sipcast::start(&["media.shards=1"]);
     let uri = format!("{}/talk", here.url());
     let answer = sipcast.post("pull/rtmp/pull", &json!({ "uri": uri }));
@@ -133,7 +133,8 @@ fn a_pulled_stream_arrives_elsewhere_as_it_was() {
 #[test]
 fn a_mixer_has_both_sounds_and_a_callee_hears_only_the_other() {
     let (here, there) = (Nginx::start(), Nginx::start());
-    let _tones = [("low", 400), ("high", 900)].map(|(name, hz)| publish_tone(&here, name, hz));
+    let _low = publish_clip(&here, "low", 400);
+    let _high = publish_tone(&here, "high", 900);
     let baresip = Baresip::start("PCMU");
     let sipcast = Sipcast::start(&["media.shards=2"]);
     let empty_200 = |path: &str, body: serde_json::Value| {
@@ -165,6 +166,15 @@ fn a_mixer_has_both_sounds_and_a_callee_hears_only_the_other() {
     for hz in [400.0, 900.0] {
         assert!((0.3..0.7).contains(&share(part, hz)), "{hz} Hz in the mix: {}", share(part, hz));
     }
+    // The picture of the one that has one, as it is.
+    let tags = flv::read(&std::fs::read(&there.recordings()[0]).expect("nginx's file"));
+    let pictures: Vec<u32> =
+        tags.iter().filter(|t| matches!(t.body, Body::Picture { .. })).map(|t| t.timestamp).collect();
+    assert!(pictures.len() > 100 && pictures.windows(2).all(|pair| pair[0] < pair[1]), "{pictures:?}");
+    run(Command::new("ffmpeg")
+        .args(["-v", "warning", "-xerror", "-i"])
+        .arg(&there.recordings()[0])
+        .args(["-f", "null", "-"]));
     empty_200("mixer/terminate", json!({"uri": "mixer://room"}));
     sipcast.stop();
 }
@@ -181,10 +191,11 @@ fn capture(sipcast: &Sipcast, name: &str, callee_port: u16) {
     sipcast.wait_for_status(name, "ESTABLISHED", ESTABLISHED_MAX);
 }
 
-fn publish_clip(nginx: &Nginx, name: &str) -> Process {
+fn publish_clip(nginx: &Nginx, name: &str, hz: u32) -> Process {
     publish(
         nginx,
         name,
+        hz,
         &["-f", "lavfi", "-i", "testsrc=size=320x240:rate=25,format=yuv420p"],
         &["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "25", "-bf", "0"],
     )
@@ -195,8 +206,9 @@ fn publish_tone(nginx: &Nginx, name: &str, hz: u32) -> Process {
     publish_from(nginx, name, &["-re", "-f", "lavfi", "-i", &source], &[])
 }
 
-fn publish(nginx: &Nginx, name: &str, input: &[&str], codec: &[&str]) -> Process {
-    let sound = ["-re", "-f", "lavfi", "-i", "sine=frequency=700:sample_rate=44100", "-re"];
+fn publish(nginx: &Nginx, name: &str, hz: u32, input: &[&str], codec: &[&str]) -> Process {
+    let tone = format!("sine=frequency={hz}:sample_rate=44100");
+    let sound = ["-re", "-f", "lavfi", "-i", &tone, "-re"];
     publish_from(nginx, name, &[&sound[..], input].concat(), codec)
 }
 

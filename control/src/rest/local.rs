@@ -140,7 +140,7 @@ async fn mixers(State(broadcasts): State<Broadcasts>) -> Json<Vec<Mixer>> {
         status: "PROCESSED_LOCAL",
         media_sessions: view.media_sessions,
         has_audio: true,
-        has_video: false,
+        has_video: view.has_video,
         record: false,
     });
     Json(shown.collect())

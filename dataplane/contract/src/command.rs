@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::dtmf::DtmfStep;
+use crate::picture::{PictureReceiver, PictureSender};
 use crate::sound::{AacClip, LineId, LineReceiver, LineSender, PcmClip};
 use crate::{BroadcastId, MediaOptions, MediaWanted, NegotiatedMedia, RtmpTarget, TargetId};
 
@@ -126,6 +127,22 @@ pub enum Command {
         broadcast: BroadcastId,
         /// Name of the line.
         line: LineId,
+    },
+    /// Send the broadcast's pictures to another one, too, up to `RemoveLine` or until nobody reads them.
+    AddPictures {
+        /// Which broadcast.
+        broadcast: BroadcastId,
+        /// Name of the line that they go with.
+        line: LineId,
+        /// The writing end.
+        sender: PictureSender,
+    },
+    /// Have a mixer publish the pictures of one input; `None`: of none.
+    ShowPictures {
+        /// Which broadcast.
+        broadcast: BroadcastId,
+        /// The reading end.
+        receiver: Option<PictureReceiver>,
     },
     /// Make the broadcast, which was opened without media, publish what an RTMP server plays.
     Pull {

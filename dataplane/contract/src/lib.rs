@@ -11,6 +11,7 @@ pub mod limits;
 pub mod mailbox;
 pub mod media;
 pub mod options;
+pub mod picture;
 pub mod report;
 pub mod secret;
 pub mod sound;

@@ -96,6 +96,14 @@ impl Shard {
                 self.with(broadcast, |entry| entry.pipeline.remove_input(line));
                 broadcast
             }
+            Command::AddPictures { broadcast, line, sender } => {
+                self.with(broadcast, |entry| entry.pipeline.add_pictures(line, sender, now));
+                broadcast
+            }
+            Command::ShowPictures { broadcast, receiver } => {
+                self.with(broadcast, |entry| entry.pipeline.show_pictures(receiver, now));
+                broadcast
+            }
             Command::Pull { broadcast, target, spec } => {
                 self.with(broadcast, |entry| entry.pipeline.pull(target, *spec, now));
                 broadcast

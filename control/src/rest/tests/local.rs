@@ -54,6 +54,11 @@ async fn two_calls_meet_in_a_mixer_and_hear_each_other() {
         assert!(
             broadcast == room && line == input_line && sender.push(&[1; 4]) && receiver.pull(&mut [0; 4])
         );
+        if lines.is_empty() {
+            // The first that has a picture is shown.
+            assert!(matches!(bench.command().await, Command::AddPictures { line: of, .. } if of == line));
+            assert!(matches!(bench.command().await, Command::ShowPictures { receiver: Some(_), .. }));
+        }
         lines.push(line);
         assert_eq!(bench.post("mixer/add", input).await.status, 409);
     }
@@ -86,6 +91,8 @@ async fn two_calls_meet_in_a_mixer_and_hear_each_other() {
     let input = json!({"uri": "mixer://room", "localStreamName": "mix", "remoteStreamName": "one"});
     empty_200(&bench, "mixer/remove", input.clone()).await;
     assert!(matches!(bench.command().await, Command::RemoveInput { line, .. } if line == lines[0]));
+    assert!(matches!(bench.command().await, Command::AddPictures { line, .. } if line == lines[1]));
+    assert!(matches!(bench.command().await, Command::ShowPictures { receiver: Some(_), .. }));
     assert_eq!(bench.post("mixer/remove", input).await.status, 404);
     empty_200(&bench, "mixer/terminate", json!({"uri": "mixer://room"})).await;
     until(&mut bench, |c| matches!(c, Command::Close { broadcast } if *broadcast == room)).await;

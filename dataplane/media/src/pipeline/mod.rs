@@ -26,6 +26,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use sipcast_contract::dtmf::DtmfStep;
+use sipcast_contract::picture::{PictureReceiver, PictureSender};
 use sipcast_contract::sound::{AacClip, LineId, LineReceiver, LineSender, PcmClip};
 use sipcast_contract::statistics::BroadcastStatistics;
 use sipcast_contract::{MediaOptions, MediaWanted, NegotiatedMedia, RtmpTarget, TargetId, Timestamp};
@@ -33,7 +34,7 @@ use sipcast_pool::Segment;
 
 use self::audio::AudioPath;
 use self::publication::Publication;
-use self::studio::{Pull, Studio};
+use self::studio::{Pull, Shown, Studio};
 use self::video::VideoPath;
 use crate::rtmp::{Target, TargetAction};
 
@@ -207,6 +208,7 @@ impl Pipeline {
 
     /// Ends a line.
     pub fn remove_line(&mut self, id: LineId) {
+        self.publication.remove_pictures(id);
         match &mut self.studio {
             Some(Studio::Mixer { mixer, .. }) => mixer.remove_line(id),
             Some(Studio::Pull(_)) | None => self.audio.lines.remove(id),
@@ -233,6 +235,24 @@ impl Pipeline {
     pub fn remove_input(&mut self, id: LineId) {
         if let Some(Studio::Mixer { mixer, .. }) = &mut self.studio {
             mixer.remove_input(id);
+        }
+    }
+
+    /// Sends the broadcast's pictures to another one, too.
+    pub fn add_pictures(&mut self, id: LineId, sender: PictureSender, now: Timestamp) {
+        self.advance(now);
+        self.publication.add_pictures(id, sender);
+        self.video.request_keyframe(self.now);
+    }
+
+    /// Has a mixer publish the pictures of one input; `None`: of none.
+    pub fn show_pictures(&mut self, receiver: Option<PictureReceiver>, now: Timestamp) {
+        self.advance(now);
+        if let Some(Studio::Mixer { shown, .. }) = &mut self.studio {
+            if receiver.is_none() {
+                self.publication.set_video(None, self.now);
+            }
+            *shown = receiver.map(Shown::new);
         }
     }
 

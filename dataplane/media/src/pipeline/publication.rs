@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sipcast_contract::options::AacOptions;
+use sipcast_contract::picture::{Picture, PictureSender};
+use sipcast_contract::sound::{LINES_OUT_MAX, LineId};
 use sipcast_contract::{RtmpTarget, TargetAudio, TargetId, Timestamp};
 use sipcast_pool::Segment;
 
@@ -34,6 +36,8 @@ pub(super) struct Publication {
     pub(super) published: Published,
     media_started: Announcement,
     picture_size: Announcement,
+    /// To other broadcasts; usually none.
+    pictures: Vec<(LineId, PictureSender)>,
 }
 
 /// A picture's configuration.
@@ -93,7 +97,21 @@ impl Publication {
             published: Published::default(),
             media_started: Announcement::Silent,
             picture_size: Announcement::Silent,
+            pictures: Vec::new(),
         }
+    }
+
+    /// Sends pictures to another broadcast, too, in place of the line that has this name.
+    pub(super) fn add_pictures(&mut self, id: LineId, sender: PictureSender) {
+        self.remove_pictures(id);
+        if self.pictures.len() < LINES_OUT_MAX {
+            self.pictures.push((id, sender));
+        }
+    }
+
+    /// Ends that.
+    pub(super) fn remove_pictures(&mut self, id: LineId) {
+        self.pictures.retain(|(held, sender)| *held != id && !sender.is_abandoned());
     }
 
     /// Media was agreed on: begins to publish, at once when no video is to come.
@@ -171,6 +189,9 @@ impl Publication {
         self.access_units += 1;
         self.idr_pictures += u64::from(message.kind == MessageKind::IdrPicture);
         self.published.push_picture(message);
+        if !self.pictures.is_empty() {
+            self.copy_picture(message);
+        }
         self.targets.push_picture(message);
         self.note_started(true);
     }
@@ -220,6 +241,18 @@ impl Publication {
 
     pub(super) fn picture(&self) -> Option<PictureFormat> {
         self.video.as_ref().map(|track| track.picture)
+    }
+
+    fn copy_picture(&mut self, message: &Message<'_>) {
+        let Some(track) = &self.video else { return };
+        let is_idr = message.kind == MessageKind::IdrPicture;
+        for (_, sender) in self.pictures.iter_mut().filter(|(_, sender)| sender.wants(is_idr)) {
+            let mut body = Vec::with_capacity(message.body.iter().map(|segment| segment.len()).sum());
+            message.body.iter().for_each(|segment| body.extend_from_slice(segment));
+            let (config, timestamp_ms) = (track.config.clone(), message.timestamp_ms);
+            sender.push(Picture { is_idr, timestamp_ms, config, body: body.into() });
+        }
+        self.pictures.retain(|(_, sender)| !sender.is_abandoned());
     }
 
     fn open(&mut self, now: Timestamp) {

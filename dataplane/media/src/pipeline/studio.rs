@@ -8,6 +8,7 @@ use bytes::Bytes;
 use sipcast_codec::aac::FRAME_SAMPLES;
 use sipcast_codec::aac_decoder::AacDecoder;
 use sipcast_contract::options::AacOptions;
+use sipcast_contract::picture::PictureReceiver;
 use sipcast_contract::report::TargetFault;
 use sipcast_contract::{RtmpTarget, TargetId, TargetState, Timestamp};
 use sipcast_pool::{Arena, Segment};
@@ -15,7 +16,7 @@ use sipcast_pool::{Arena, Segment};
 use super::Workspace;
 use super::audio::publish_frame;
 use super::publication::{AudioTrack, Publication, VideoTrack};
-use crate::audio::{LinesOut, Mixer, Transcoder};
+use crate::audio::{LEAD, LinesOut, Mixer, Transcoder};
 use crate::flv;
 use crate::h264::ParameterSets;
 use crate::message::{Message, MessageKind};
@@ -25,7 +26,7 @@ use crate::rtmp::{Target, TargetAction};
 /// Where the media of a broadcast without call comes from.
 #[derive(Debug)]
 pub(super) enum Studio {
-    Mixer { mixer: Box<Mixer>, options: AacOptions },
+    Mixer { mixer: Box<Mixer>, options: AacOptions, start: Timestamp, shown: Option<Shown> },
     Pull(Box<Pull>),
 }
 
@@ -36,7 +37,7 @@ impl Studio {
         let config = Bytes::copy_from_slice(mixer.audio_specific_config());
         publication.set_audio(Some(AudioTrack { config, options: *options }), now);
         publication.begin(false, now);
-        Some(Self::Mixer { mixer: Box::new(mixer), options: *options })
+        Some(Self::Mixer { mixer: Box::new(mixer), options: *options, start: now, shown: None })
     }
 
     /// Mixes what is due, publishes what came.
@@ -48,7 +49,10 @@ impl Studio {
         publication: &mut Publication,
     ) {
         match self {
-            Self::Mixer { mixer, options } => {
+            Self::Mixer { mixer, options, start, shown } => {
+                if let Some(shown) = shown {
+                    shown.serve(*start, now, ws, publication);
+                }
                 while mixer.handle_timeout(now) {
                     while let Some(frame) = mixer.poll_frame(&mut ws.arena, now) {
                         let silence = mixer.silent_frame();
@@ -64,6 +68,43 @@ impl Studio {
         match self {
             Self::Mixer { mixer, .. } => Some(mixer.next_timeout()),
             Self::Pull(pull) => pull.next_timeout(),
+        }
+    }
+}
+
+/// The pictures of a mixer: those of one input, as they are.
+#[derive(Debug)]
+pub(super) struct Shown {
+    receiver: PictureReceiver,
+    config: Bytes,
+    /// Added to the input's time; found by the first picture's arrival.
+    offset_ms: Option<u32>,
+}
+
+impl Shown {
+    pub(super) fn new(receiver: PictureReceiver) -> Self {
+        Self { receiver, config: Bytes::new(), offset_ms: None }
+    }
+
+    fn serve(&mut self, start: Timestamp, now: Timestamp, ws: &mut Workspace, publication: &mut Publication) {
+        while let Some(picture) = self.receiver.pull() {
+            if self.config != picture.config {
+                let Some(track) = video_track(&picture.config) else { continue };
+                publication.set_video(Some(track), now);
+                self.config = picture.config;
+            }
+            let offset_ms = *self.offset_ms.get_or_insert_with(|| {
+                // The input's sound is held back for as long.
+                let at = (now - start).as_millis() as u32 + LEAD as u32 * 20;
+                at.wrapping_sub(picture.timestamp_ms)
+            });
+            let kind = if picture.is_idr { MessageKind::IdrPicture } else { MessageKind::Picture };
+            let timestamp_ms = picture.timestamp_ms.wrapping_add(offset_ms);
+            // An exhausted pool drops the picture; decoders recover with the next IDR picture.
+            if write_all(&picture.body, &mut ws.arena, &mut ws.body) {
+                publication.push_picture(&Message { kind, timestamp_ms, body: &ws.body, arrival: now }, now);
+            }
+            ws.body.clear();
         }
     }
 }
