@@ -34,6 +34,85 @@ pub struct Config {
     pub log: Log,
     /// Apps that are told what happens to their calls (REST hooks).
     pub apps: Vec<App>,
+    /// Which hosts may be reached.
+    pub access: Access,
+    /// Whom to tell of events.
+    pub webhooks: Vec<Webhook>,
+}
+
+/// `[access]`
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Access {
+    /// SIP hosts that may be called; empty: all.
+    pub sip_allow: Vec<String>,
+    /// SIP hosts that may not be called.
+    pub sip_deny: Vec<String>,
+    /// RTMP hosts that may be published to; empty: all.
+    pub rtmp_allow: Vec<String>,
+    /// RTMP hosts that may not be published to.
+    pub rtmp_deny: Vec<String>,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        // What clouds give their machines' credentials at, and what no router passes on.
+        let rtmp_deny = ["169.254.0.0/16", "fe80::/10", "fd00:ec2::254"].map(str::to_owned).to_vec();
+        Self { sip_allow: Vec::new(), sip_deny: Vec::new(), rtmp_allow: Vec::new(), rtmp_deny }
+    }
+}
+
+/// A text that is never shown.
+#[derive(Clone, Deserialize, PartialEq)]
+#[serde(transparent)]
+pub struct Hidden(pub String);
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// `[[webhooks]]`
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// In metrics and log; unset: its place in the list, from 1.
+    pub name: Option<String>,
+    /// Where to.
+    pub url: Hidden,
+    /// Key of the signature.
+    pub secret: Option<Hidden>,
+    /// File that holds it.
+    pub secret_file: Option<PathBuf>,
+    /// Types of events; empty: all.
+    #[serde(default)]
+    pub events: Vec<String>,
+    /// Only events of broadcasts with this `appKey`.
+    pub app_key: Option<String>,
+    /// Issuers to trust, PEM; unset: the system's.
+    pub tls_roots: Option<PathBuf>,
+    /// Events that may wait.
+    #[serde(default = "webhook_queue_max")]
+    pub queue_max: usize,
+    /// Seconds one attempt may take.
+    #[serde(default = "webhook_attempt_s")]
+    pub attempt_s: u16,
+    /// Seconds after which an event that cannot be delivered is given up.
+    #[serde(default = "webhook_keep_s")]
+    pub keep_s: u32,
+}
+
+const fn webhook_queue_max() -> usize {
+    1024
+}
+
+const fn webhook_attempt_s() -> u16 {
+    10
+}
+
+const fn webhook_keep_s() -> u32 {
+    3600
 }
 
 /// `[[apps]]`
@@ -67,6 +146,36 @@ pub struct Rest {
     pub broadcasts_max: usize,
     /// Origin whose pages may order, `*` for all.
     pub allow_origin: String,
+    /// API keys, or their hashes; REST, page data, metrics and gRPC want one of them.
+    pub api_keys: Vec<Hidden>,
+    /// File with more of them, one a line.
+    pub api_keys_file: Option<PathBuf>,
+    /// Listen beyond loopback although there is no key.
+    pub allow_unauthenticated: bool,
+    /// Address and port of HTTPS, the same API and page.
+    pub https_listen: Option<SocketAddr>,
+    /// Certificate chain of HTTPS, PEM.
+    pub tls_certificate: Option<PathBuf>,
+    /// Its key.
+    pub tls_key: Option<PathBuf>,
+    /// Requests a second of one key, or of one peer; 0: no limit.
+    pub requests_per_s_max: u32,
+    /// Orders of broadcasts a second; 0: no limit.
+    pub orders_per_s_max: u32,
+    /// Requests that are handled at the same time.
+    pub requests_max: usize,
+    /// Subscribers of events at the same time.
+    pub event_streams_max: usize,
+    /// Connections at the same time, of HTTP and gRPC.
+    pub connections_max: usize,
+    /// The same of one peer.
+    pub connections_per_peer_max: usize,
+    /// Bytes of a request's head.
+    pub header_bytes_max: usize,
+    /// Headers of a request.
+    pub headers_max: usize,
+    /// Seconds a request's head may take.
+    pub header_wait_s: u16,
     /// Directory of the WAV files that `sound_on` and `inject_sound` name.
     pub sounds_dir: Option<PathBuf>,
 }
@@ -79,6 +188,8 @@ pub struct Grpc {
     pub enabled: bool,
     /// Its address and port.
     pub listen: SocketAddr,
+    /// Over TLS, with the certificate of [rest].
+    pub tls: bool,
 }
 
 /// `[sip]`
@@ -279,6 +390,21 @@ impl Default for Rest {
             finished_call_grace_s: 10,
             broadcasts_max: 2000,
             allow_origin: "*".to_owned(),
+            api_keys: Vec::new(),
+            api_keys_file: None,
+            allow_unauthenticated: false,
+            https_listen: None,
+            tls_certificate: None,
+            tls_key: None,
+            requests_per_s_max: 1000,
+            orders_per_s_max: 200,
+            requests_max: 512,
+            event_streams_max: 256,
+            connections_max: 4096,
+            connections_per_peer_max: 1024,
+            header_bytes_max: 16_384,
+            headers_max: 64,
+            header_wait_s: 30,
             sounds_dir: None,
         }
     }
@@ -286,7 +412,7 @@ impl Default for Rest {
 
 impl Default for Grpc {
     fn default() -> Self {
-        Self { enabled: false, listen: (Ipv4Addr::LOCALHOST, 9090).into() }
+        Self { enabled: false, listen: (Ipv4Addr::LOCALHOST, 9090).into(), tls: false }
     }
 }
 
@@ -498,6 +624,47 @@ impl Config {
             ((1..=2).contains(&audio.channels), "audio.channels", "1 or 2"),
             ((8_000..=320_000).contains(&audio.bit_rate_bps), "audio.bit_rate_bps", "from 8000 to 320000"),
             (rest.broadcasts_max >= 1, "rest.broadcasts_max", "at least 1"),
+            (
+                rest.tls_certificate.is_some() == rest.tls_key.is_some(),
+                "rest.tls_key",
+                "set together with rest.tls_certificate",
+            ),
+            (
+                rest.https_listen.is_none() || rest.tls_certificate.is_some(),
+                "rest.tls_certificate",
+                "set where rest.https_listen is",
+            ),
+            (
+                !self.grpc.tls || rest.tls_certificate.is_some(),
+                "rest.tls_certificate",
+                "set where grpc.tls is true",
+            ),
+            ((1..=65_536).contains(&rest.requests_max), "rest.requests_max", "from 1 to 65536"),
+            ((1..=65_536).contains(&rest.event_streams_max), "rest.event_streams_max", "from 1 to 65536"),
+            ((1..=1_000_000).contains(&rest.connections_max), "rest.connections_max", "from 1 to 1000000"),
+            (rest.connections_per_peer_max >= 1, "rest.connections_per_peer_max", "at least 1"),
+            (
+                (8_192..=1_048_576).contains(&rest.header_bytes_max),
+                "rest.header_bytes_max",
+                "from 8192 to 1048576",
+            ),
+            ((8..=1024).contains(&rest.headers_max), "rest.headers_max", "from 8 to 1024"),
+            ((1..=300).contains(&rest.header_wait_s), "rest.header_wait_s", "from 1 to 300"),
+            (
+                self.webhooks.iter().all(|w| (1..=100_000).contains(&w.queue_max)),
+                "webhooks.queue_max",
+                "from 1 to 100000",
+            ),
+            (
+                self.webhooks.iter().all(|w| (1..=120).contains(&w.attempt_s)),
+                "webhooks.attempt_s",
+                "from 1 to 120",
+            ),
+            (
+                self.webhooks.iter().all(|w| w.secret.is_none() || w.secret_file.is_none()),
+                "webhooks.secret_file",
+                "unset where webhooks.secret is set",
+            ),
             (sip.session_expires_s >= 90, "sip.session_expires_s", "at least 90 (RFC 4028 §4)"),
             (sip.register_expires_s >= 30, "sip.register_expires_s", "at least 30"),
             (sip.ring_timeout_s >= 1, "sip.ring_timeout_s", "at least 1"),
@@ -537,7 +704,12 @@ const VARIABLE_PREFIX: &str = "SIPCAST_";
 fn read_file(path: &Path) -> Result<Table, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| ConfigError::Unreadable(path.to_owned(), error.to_string()))?;
-    let wrong = |error: toml::de::Error| ConfigError::File(path.to_owned(), error.to_string());
+    // Its own text would repeat the line, and that may hold a password or a key.
+    let wrong = |error: toml::de::Error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let (line, column) = (before.matches('\n').count() + 1, before.chars().rev().take_while(|c| *c != '\n').count() + 1);
+        ConfigError::File(path.to_owned(), format!("line {line}, column {column}: {}", error.message()))
+    };
     // Read twice: into its types for errors that name line and column, then as a table to be overlaid.
     toml::from_str::<Config>(&text).map_err(wrong)?;
     toml::from_str(&text).map_err(wrong)

@@ -5,22 +5,23 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::serve::ListenerExt;
 use sipcast_contract::{MediaOptions, Secret, TlsTrust};
 use sipcast_contract::limits::SLOT_LEN;
 use sipcast_contract::options::{AacOptions, ShardOptions};
 use sipcast_control::sip_endpoint::{self, SipOptions, TlsIdentity, TlsOptions};
-use sipcast_control::{ControlOptions, ControlPlane, CorsOptions, PageDefaults, Profiles, SipEndpoint, StreamPrefix, TargetContracts};
+use sipcast_control::{
+    AccessRules, ApiKeys, ControlOptions, ControlPlane, CorsOptions, FaceLimits, PageDefaults, Profiles, ServerTls,
+    SipEndpoint, StreamPrefix, TargetContracts, WebhookOptions,
+};
 use sipcast_dataplane::{Dataplane, TlsRoots};
 use sipcast_control::sip_endpoint::{MediaSecurity, OfferOptions};
 use sipcast_control::delivery::DeliveryOptions;
 use sipcast_control::hooks::HookOptions;
 use sipcast_control::sounds::Sounds;
 use sipcast_origin::{Origin, OriginOptions};
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::{self, Config};
@@ -61,13 +62,6 @@ const HOOKS_MAX: Duration = Duration::from_secs(2);
 /// How long calls may take to say BYE and targets to unpublish.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
-/// How long an HTTP client may leave what was sent to it unacknowledged, or its window shut (TCP_USER_TIMEOUT).
-const HTTP_STALL_MAX: Duration = Duration::from_secs(30);
-
-/// Silence after which an HTTP client is asked whether it is still there, and how often.
-const HTTP_IDLE: Duration = Duration::from_secs(60);
-const HTTP_PROBE_INTERVAL: Duration = Duration::from_secs(10);
-
 /// RTMP application of the embedded server that the page proposes.
 const ORIGIN_APP: &str = "live";
 
@@ -77,14 +71,16 @@ pub struct Node {
     pub control: ControlPlane,
     /// Where REST API and page listen.
     pub rest_address: SocketAddr,
+    /// Where HTTPS listens.
+    pub https_address: Option<SocketAddr>,
     /// Where gRPC listens.
     pub grpc_address: Option<SocketAddr>,
     /// RTMP URL of the embedded server.
     pub origin_url: Option<String>,
     origin: Option<Origin>,
     dataplane: Dataplane,
-    http: JoinHandle<std::io::Result<()>>,
-    http_stop: oneshot::Sender<()>,
+    http: [Option<JoinHandle<()>>; 2],
+    http_stop: watch::Sender<()>,
     grpc: Option<(JoinHandle<()>, oneshot::Sender<()>)>,
 }
 
@@ -97,14 +93,11 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let mut signals = Signals::listen()?;
         let node = Node::start(&config, None).await?;
-        if !node.rest_address.ip().is_loopback() {
-            tracing::warn!(rest = %node.rest_address, "the REST API has no authentication: keep it behind a proxy that has");
-        }
         if let Some(grpc) = node.grpc_address {
-            if !grpc.ip().is_loopback() {
-                tracing::warn!(%grpc, "gRPC has no authentication: keep it behind a proxy that has");
-            }
             tracing::info!(%grpc, "gRPC listens");
+        }
+        if let Some(https) = node.https_address {
+            tracing::info!(%https, "HTTPS listens");
         }
         tracing::info!(rest = %node.rest_address, sip = %config.sip.listen, "sipcast is running");
         signals.first().await;
@@ -129,6 +122,9 @@ impl Node {
     /// As [`serve`].
     pub async fn start(config: &Config, page: Option<PageDefaults>) -> anyhow::Result<Self> {
         raise_descriptor_limit(config);
+        let api_keys = api_keys(&config.rest)?;
+        refuse_strangers(config, &api_keys)?;
+        let tls = server_tls(&config.rest)?;
         let rest = TcpListener::bind(config.rest.listen).await.with_context(|| {
             format!(
                 "{}: choose another with --rest-listen ADDRESS:PORT: the REST API cannot listen there",
@@ -136,6 +132,13 @@ impl Node {
             )
         })?;
         let rest_address = rest.local_addr().context("the REST listener has no address")?;
+        let https = match config.rest.https_listen {
+            Some(address) => Some(TcpListener::bind(address).await.with_context(|| {
+                format!("{address}: choose another with --set rest.https_listen=ADDRESS:PORT")
+            })?),
+            None => None,
+        };
+        let https_address = https.as_ref().map(TcpListener::local_addr).transpose().context("the HTTPS listener")?;
         let grpc = match config.grpc.enabled {
             true => Some(TcpListener::bind(config.grpc.listen).await.with_context(|| {
                 format!("{}: choose another with --set grpc.listen=ADDRESS:PORT", config.grpc.listen)
@@ -147,7 +150,7 @@ impl Node {
             true => Some(start_origin(config)?),
             false => None,
         };
-        let sip = SipEndpoint::bind(sip_options(config)).await.with_context(|| {
+        let sip = SipEndpoint::bind(sip_options(config)?).await.with_context(|| {
             format!("{}: see --sip-listen ADDRESS:PORT and [sip] of the configuration", config.sip.listen)
         })?;
         let shards = match config.media.shards {
@@ -163,24 +166,30 @@ impl Node {
         let dataplane = Dataplane::start(shards, &shard_options(config), &roots)?;
         let origin_url =
             origin.as_ref().map(|origin| format!("rtmp://{}/{ORIGIN_APP}", origin.rtmp_address()));
-        let options = control_options(config, origin_url.clone(), page)?;
+        let options = ControlOptions { api_keys, ..control_options(config, origin_url.clone(), page)? };
         let control = ControlPlane::start(options, sip, dataplane.senders(), dataplane.reports())
             .context("the control plane cannot be started")?;
         let mut router = control.router();
         if let Some(origin) = &origin {
             router = router.merge(origin.router());
         }
-        let (http_stop, stopped) = oneshot::channel::<()>();
-        let http = tokio::spawn(
-            axum::serve(rest.tap_io(close_when_dead), router)
-                .with_graceful_shutdown(async {
-                    // A dropped sender means the same as a message: stop.
-                    let _ = stopped.await;
-                })
-                .into_future(),
-        );
-        let grpc = grpc.map(|listener| serve_grpc(control.clone(), listener));
-        Ok(Self { control, rest_address, grpc_address, origin_url, origin, dataplane, http, http_stop, grpc })
+        let (http_stop, stopped) = watch::channel(());
+        let serve = |listener, tls| {
+            let (control, router, mut stopped) = (control.clone(), router.clone(), stopped.clone());
+            tokio::spawn(async move {
+                // A dropped sender means the same as a message: stop.
+                let stopped = async move { drop(stopped.changed().await) };
+                control.serve_http(listener, router, tls, stopped).await;
+            })
+        };
+        let http = [Some(serve(rest, None)), https.map(|https| serve(https, tls.clone()))];
+        if let Some(tls) = &tls {
+            tokio::spawn(tls.clone().keep_fresh());
+            tokio::spawn(reload_on_hangup(tls.clone(), signal(SignalKind::hangup()).context("SIGHUP")?));
+        }
+        let grpc_tls = tls.filter(|_| config.grpc.tls);
+        let grpc = grpc.map(|listener| serve_grpc(control.clone(), listener, grpc_tls));
+        Ok(Self { control, rest_address, https_address, grpc_address, origin_url, origin, dataplane, http, http_stop, grpc })
     }
 
     /// Ends every call with BYE and every publication with its goodbye, then stops all parts.
@@ -193,7 +202,7 @@ impl Node {
             tracing::warn!("the last REST hooks were not delivered");
         }
         let missing = self.control.stop_shards(DRAIN_MAX).await;
-        let _ = self.http_stop.send(());
+        drop(self.http_stop);
         if let Some((mut serving, stop)) = self.grpc {
             let _ = stop.send(());
             // Watchers are told to go and others have their answer; a client that reads nothing is not waited for.
@@ -205,7 +214,7 @@ impl Node {
             origin.shut_down(DRAIN_MAX).await;
         }
         // Players and pollers keep connections open; they need no farewell.
-        self.http.abort();
+        self.http.iter().flatten().for_each(JoinHandle::abort);
         match missing {
             Err(shards) => anyhow::bail!("{shards} shards did not stop in time"),
             Ok(0) => {}
@@ -250,30 +259,92 @@ impl Signals {
     }
 }
 
-/// Lets the kernel close a connection whose client takes nothing or is gone: a player's body is written for ever,
-/// and HTTP itself has no time limit for that.
-fn close_when_dead(socket: &mut TcpStream) {
-    let socket = SockRef::from(&*socket);
-    let keep_alive = TcpKeepalive::new().with_time(HTTP_IDLE).with_interval(HTTP_PROBE_INTERVAL);
-    let set = socket
-        .set_tcp_user_timeout(Some(HTTP_STALL_MAX))
-        .and_then(|()| socket.set_tcp_keepalive(&keep_alive))
-        // A player's tags must not wait for the next ones.
-        .and_then(|()| socket.set_tcp_nodelay(true));
-    if let Err(error) = set {
-        tracing::debug!(%error, "an HTTP connection keeps the system's time limits");
+/// The API keys of the configuration and of its file.
+fn api_keys(rest: &config::Rest) -> anyhow::Result<ApiKeys> {
+    let own = ApiKeys::new(rest.api_keys.iter().map(|key| &key.0)).context("rest.api_keys")?;
+    let Some(path) = &rest.api_keys_file else { return Ok(own) };
+    let at = || format!("rest.api_keys_file {}", path.display());
+    let more = ApiKeys::of_lines(&std::fs::read_to_string(path).with_context(at)?).with_context(at)?;
+    anyhow::ensure!(!more.is_empty(), "{} holds no key", at());
+    Ok(own.and(&more))
+}
+
+/// Without a key nobody but this machine may ask, unless the operator says that somebody else sees to that.
+fn refuse_strangers(config: &Config, keys: &ApiKeys) -> anyhow::Result<()> {
+    let faces = [
+        ("rest.listen", Some(config.rest.listen)),
+        ("rest.https_listen", config.rest.https_listen),
+        ("grpc.listen", config.grpc.enabled.then_some(config.grpc.listen)),
+    ];
+    let beyond = faces.into_iter().find_map(|(key, at)| Some((key, at.filter(|at| !at.ip().to_canonical().is_loopback())?)));
+    let Some((key, at)) = beyond.filter(|_| keys.is_empty()) else { return Ok(()) };
+    if config.rest.allow_unauthenticated {
+        tracing::warn!(%at, "{key} is open to everybody who can reach it: nobody needs an API key");
+        return Ok(());
+    }
+    anyhow::bail!(
+        "{key} = {at} is beyond this machine, and no API key is set: whoever reaches it could place calls. Set \
+         rest.api_keys or rest.api_keys_file, or listen on 127.0.0.1, or set rest.allow_unauthenticated=true where \
+         something in front of sipcast asks for credentials"
+    )
+}
+
+fn server_tls(rest: &config::Rest) -> anyhow::Result<Option<ServerTls>> {
+    let (Some(certificate), Some(key)) = (rest.tls_certificate.clone(), rest.tls_key.clone()) else {
+        return Ok(None);
+    };
+    Ok(Some(ServerTls::load(certificate, key).context("rest.tls_certificate and rest.tls_key")?))
+}
+
+/// Reads the certificate again at every SIGHUP.
+async fn reload_on_hangup(tls: ServerTls, mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        match tls.reload() {
+            Ok(()) => tracing::info!("the HTTPS certificate was read again"),
+            Err(error) => tracing::warn!(%error, "the HTTPS certificate stays the former one"),
+        }
     }
 }
 
+fn access(allow: &[String], deny: &[String], of: &str) -> anyhow::Result<AccessRules> {
+    AccessRules::new(allow, deny).with_context(|| format!("access.{of}_allow or access.{of}_deny"))
+}
+
+fn webhook((n, webhook): (usize, &config::Webhook)) -> anyhow::Result<WebhookOptions> {
+    let name = webhook.name.clone().unwrap_or_else(|| (n + 1).to_string());
+    let secret = match (&webhook.secret, &webhook.secret_file) {
+        (Some(secret), _) => Some(Secret::new(secret.0.clone())),
+        (None, Some(path)) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("webhooks.secret_file {}", path.display()))?;
+            Some(Secret::new(text.trim().to_owned()))
+        }
+        (None, None) => None,
+    };
+    let delivery = DeliveryOptions {
+        signing_secret: secret,
+        roots: webhook.tls_roots.clone(),
+        queue_max: webhook.queue_max,
+        attempt_max: Duration::from_secs(webhook.attempt_s.into()),
+        keep_for: Duration::from_secs(webhook.keep_s.into()),
+        ..DeliveryOptions::new(webhook.url.0.clone())
+    };
+    Ok(WebhookOptions { name, delivery, events: webhook.events.clone(), app_key: webhook.app_key.clone() })
+}
+
 /// Serves gRPC until the sender is used or dropped.
-fn serve_grpc(control: ControlPlane, listener: TcpListener) -> (JoinHandle<()>, oneshot::Sender<()>) {
+fn serve_grpc(
+    control: ControlPlane,
+    listener: TcpListener,
+    tls: Option<ServerTls>,
+) -> (JoinHandle<()>, oneshot::Sender<()>) {
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(async move {
         let stopped = async {
             // A dropped sender means the same as a message: stop.
             let _ = stopped.await;
         };
-        if let Err(error) = control.serve_grpc(listener, stopped).await {
+        if let Err(error) = control.serve_grpc(listener, tls, stopped).await {
             tracing::error!(%error, "gRPC is no longer served");
         }
     });
@@ -310,9 +381,9 @@ fn start_origin(config: &Config) -> anyhow::Result<Origin> {
     )
 }
 
-fn sip_options(config: &Config) -> SipOptions {
+fn sip_options(config: &Config) -> anyhow::Result<SipOptions> {
     let sip = &config.sip;
-    SipOptions {
+    Ok(SipOptions {
         bind: sip.listen.ip(),
         bind_also: sip.listen_also.or((sip.ipv6 && sip.listen.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED))
             .then_some(IpAddr::V6(Ipv6Addr::UNSPECIFIED))),
@@ -329,8 +400,9 @@ fn sip_options(config: &Config) -> SipOptions {
         session_expires_s: sip.session_expires_s,
         ring_timeout: Duration::from_secs(sip.ring_timeout_s.into()),
         offer: offer_options(&config.media),
+        access: access(&config.access.sip_allow, &config.access.sip_deny, "sip")?,
         ..SipOptions::default()
-    }
+    })
 }
 
 fn offer_options(media: &crate::config::Media) -> OfferOptions {
@@ -450,6 +522,20 @@ fn control_options(
         profiles: profiles(config)?,
         origin_rtmp_url,
         page,
+        limits: FaceLimits {
+            requests_per_s_max: config.rest.requests_per_s_max,
+            orders_per_s_max: config.rest.orders_per_s_max,
+            requests_max: config.rest.requests_max,
+            event_streams_max: config.rest.event_streams_max,
+            connections_max: config.rest.connections_max,
+            connections_per_peer_max: config.rest.connections_per_peer_max,
+            header_bytes_max: config.rest.header_bytes_max,
+            headers_max: config.rest.headers_max,
+            header_wait_max: Duration::from_secs(config.rest.header_wait_s.into()),
+        },
+        sip_access: access(&config.access.sip_allow, &config.access.sip_deny, "sip")?,
+        rtmp_access: access(&config.access.rtmp_allow, &config.access.rtmp_deny, "rtmp")?,
+        webhooks: config.webhooks.iter().enumerate().map(webhook).collect::<Result<_, _>>()?,
         cors: CorsOptions { allow_origin, ..CorsOptions::default() },
         hooks: config.apps.iter().map(hook).collect(),
         sounds: Sounds::new(SoundDirectory::new(config.rest.sounds_dir.clone())),
@@ -461,16 +547,37 @@ fn control_options(
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn an_accepted_socket_has_time_limits() {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
-        let address = listener.local_addr().expect("bound");
-        let _client = TcpStream::connect(address).await.expect("listening");
-        let mut listener = listener.tap_io(close_when_dead);
-        let (socket, _) = axum::serve::Listener::accept(&mut listener).await;
-        let socket = SockRef::from(&socket);
-        assert_eq!(socket.tcp_user_timeout().expect("open"), Some(HTTP_STALL_MAX));
-        assert!(socket.keepalive().expect("open") && socket.tcp_nodelay().expect("open"));
-        assert_eq!(socket.tcp_keepalive_time().expect("open"), HTTP_IDLE);
+    fn config(settings: &[(&str, &str)]) -> Config {
+        let settings: Vec<_> = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Config::load(&[], None, [], &settings).expect("valid")
+    }
+
+    fn refused(settings: &[(&str, &str)]) -> Option<String> {
+        let config = config(settings);
+        let keys = api_keys(&config.rest).expect("keys");
+        refuse_strangers(&config, &keys).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn nobody_listens_beyond_this_machine_without_a_key() {
+        let open = ("rest.listen", "0.0.0.0:8081");
+        assert_eq!(refused(&[]), None);
+        let error = refused(&[open]).expect("open to all");
+        assert!(error.contains("rest.listen") && error.contains("rest.api_keys"), "{error}");
+        assert_eq!(refused(&[open, ("rest.api_keys", "[\"0123456789abcdef\"]")]), None);
+        assert_eq!(refused(&[open, ("rest.allow_unauthenticated", "true")]), None);
+        assert_eq!(refused(&[("grpc.listen", "[::]:9090")]), None, "gRPC is off");
+        let error = refused(&[("grpc.enabled", "true"), ("grpc.listen", "[::]:9090")]).expect("open to all");
+        assert!(error.contains("grpc.listen"), "{error}");
+        assert_eq!(refused(&[("rest.listen", "[::1]:8081")]), None);
+    }
+
+    #[test]
+    fn keys_and_rules_that_are_none_are_named_and_keys_not_repeated() {
+        let error = api_keys(&config(&[("rest.api_keys", "[\"short-one\"]")]).rest).expect_err("no key");
+        let text = format!("{error:#}");
+        assert!(text.contains("rest.api_keys") && !text.contains("short-one"), "{text}");
+        let error = access(&["10.0.0.0/99".to_owned()], &[], "sip").expect_err("no rule");
+        assert!(format!("{error:#}").contains("access.sip_allow"));
     }
 }

@@ -64,6 +64,18 @@ impl AccessRules {
     }
 }
 
+impl AccessRules {
+    /// Whether a SIP peer may be reached. One that was not `ordered` but named by a peer in a call, as its contact or
+    /// its proxy, needs not be allowed: it belongs to one that was. It must not be denied, though.
+    pub(crate) fn admit_hop(&self, host: &str, address: IpAddr, ordered: bool) -> bool {
+        let (host, address) = (bare(host), address.to_canonical());
+        match ordered {
+            true => self.admit(host, address),
+            false => !self.deny.iter().any(|rule| rule.has_name(host) || rule.has_address(address)),
+        }
+    }
+}
+
 impl Rule {
     fn has_name(&self, host: &str) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host);

@@ -327,13 +327,14 @@ impl Courier {
         };
         let mut request = Request::post(Uri::from(target)).body(Full::new(post.body.clone())).ok()?;
         *request.headers_mut() = self.headers.clone();
+        request.headers_mut().insert(ID, HeaderValue::from_str(&post.id).ok()?);
         if let Some(key) = &self.key {
             // Of this attempt, so that the endpoint can refuse what was recorded and is played again.
             let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
             let timestamp = timestamp.to_string();
             let signature = signature(key, &post.id, &timestamp, &post.body);
-            for (name, text) in [(&ID, &post.id), (&TIMESTAMP, &timestamp), (&SIGNATURE, &signature)] {
-                request.headers_mut().insert(name.clone(), HeaderValue::from_str(text).ok()?);
+            for (name, text) in [(TIMESTAMP, timestamp), (SIGNATURE, signature)] {
+                request.headers_mut().insert(name, HeaderValue::from_str(&text).ok()?);
             }
         }
         Some(request)

@@ -15,6 +15,7 @@ pub mod events;
 mod faces;
 mod grpc;
 pub mod hooks;
+mod http_server;
 mod idempotency;
 mod joining;
 mod local_streams;
@@ -51,6 +52,7 @@ pub use api_keys::ApiKeys;
 pub use broadcast::Drained;
 pub use events::{Event, EventKind, Events};
 pub use faces::FaceLimits;
+pub use http_server::{ServerTls, ServerTlsError};
 pub use sip_endpoint::SipEndpoint;
 pub use statistics::Statistics;
 pub use stream_name::StreamPrefix;
@@ -63,6 +65,7 @@ use delivery::Delivery;
 use dialer::Dialer;
 use faces::Faces;
 use hooks::HookOptions;
+use http_server::Connections;
 use sounds::Sounds;
 use webhooks::Webhook;
 
@@ -199,6 +202,7 @@ pub struct PageDefaults {
 #[derive(Clone)]
 pub struct ControlPlane {
     broadcasts: Broadcasts,
+    connections: Connections,
     hooks: std::sync::Arc<[Delivery]>,
 }
 
@@ -221,6 +225,7 @@ impl ControlPlane {
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, format!("{named}: {error}")))
         });
         let webhooks = webhooks.collect::<Result<_, _>>()?;
+        let connections = Connections::new(&options.limits);
         let faces = Faces::new(options.api_keys.clone(), &options.limits, webhooks);
         let broadcasts = Broadcasts::new(options, Box::new(sip), shards, faces);
         reports::spawn(broadcasts.clone(), reports, tokio::runtime::Handle::current())?;
@@ -230,7 +235,7 @@ impl ControlPlane {
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, format!("app {app:?}: {error}")))
         });
         let hooks = hooks.collect::<io::Result<_>>()?;
-        Ok(Self { broadcasts, hooks })
+        Ok(Self { broadcasts, connections, hooks })
     }
 
     /// The REST API, the page and the statistics. Its fallback answers unknown paths, so a router that is merged
@@ -239,16 +244,33 @@ impl ControlPlane {
         rest::router(self.broadcasts.clone())
     }
 
-    /// Serves gRPC on `listener` until `stopped` is ready.
+    /// Serves `router` on `listener`, over TLS if `tls` is given, until `stopped` is ready.
+    pub async fn serve_http(
+        &self,
+        listener: tokio::net::TcpListener,
+        router: axum::Router,
+        tls: Option<ServerTls>,
+        stopped: impl Future<Output = ()>,
+    ) {
+        let shared = std::sync::Arc::clone(&self.broadcasts.shared);
+        let limits = shared.options.limits.clone();
+        let connections = self.connections.clone();
+        http_server::serve(listener, router, tls, limits, connections, shared, stopped).await;
+    }
+
+    /// Serves gRPC on `listener`, over TLS if `tls` is given, until `stopped` is ready.
     ///
     /// # Errors
     /// The listener fails.
     pub async fn serve_grpc(
         &self,
         listener: tokio::net::TcpListener,
+        tls: Option<ServerTls>,
         stopped: impl Future<Output = ()>,
     ) -> io::Result<()> {
-        grpc::serve(self.broadcasts.clone(), listener, stopped).await
+        let shared = std::sync::Arc::clone(&self.broadcasts.shared);
+        let incoming = http_server::grpc_connections(listener, tls, self.connections.clone(), shared);
+        grpc::serve(self.broadcasts.clone(), incoming, stopped).await
     }
 
     /// What happens, for subscribers.

@@ -1,8 +1,10 @@
 //! gRPC: service `sipcast.v1.Broadcasts` (`proto/`), reflection and health. Each method translates and then calls the
 //! use-case that `/v1` calls too.
-//! Takes: a listening socket, messages. Gives: answers and the stream of `Watch`.
-//! Leaves out: the rules of orders (`order`), the mapping of errors to codes (`status`), TLS.
+//! Takes: connections, messages. Gives: answers and the stream of `Watch`.
+//! Leaves out: the rules of orders (`order`), the mapping of errors to codes (`status`), TLS and limits of connections
+//! (`http_server`).
 
+mod guard;
 mod message;
 mod status;
 mod watch;
@@ -14,12 +16,13 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use prost::Message;
-use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
 use crate::broadcast::Broadcasts;
+use crate::http_server::GrpcConnection;
 use crate::idempotency::{Key, KeyError};
 use crate::order::{self, DtmfRequest, FieldFault};
 use crate::targets::BroadcastFilter;
@@ -45,7 +48,7 @@ struct Methods {
 /// The socket fails, or the description for reflection is broken.
 pub(crate) async fn serve(
     broadcasts: Broadcasts,
-    listener: TcpListener,
+    incoming: mpsc::Receiver<io::Result<GrpcConnection>>,
     stopped: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -60,6 +63,10 @@ pub(crate) async fn serve(
     let reflection_of_old = described().build_v1alpha().map_err(io::Error::other)?;
     let watchers = watch::Watchers::default();
     let methods = Methods { broadcasts, fingerprint: RandomState::new(), watchers: watchers.clone() };
+    let guard = tower::layer::layer_fn({
+        let broadcasts = methods.broadcasts.clone();
+        move |inner| guard::Guarded::new(inner, broadcasts.clone())
+    });
     let service = BroadcastsServer::new(methods)
         .max_decoding_message_size(MESSAGE_MAX)
         .max_encoding_message_size(ANSWER_MAX);
@@ -69,6 +76,7 @@ pub(crate) async fn serve(
         watchers.end();
     };
     Server::builder()
+        .layer(guard)
         .timeout(ANSWER_WITHIN)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
@@ -79,7 +87,7 @@ pub(crate) async fn serve(
         .add_service(health_service)
         .add_service(reflection)
         .add_service(reflection_of_old)
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), ended)
+        .serve_with_incoming_shutdown(ReceiverStream::new(incoming), ended)
         .await
         .map_err(io::Error::other)
 }

@@ -50,7 +50,8 @@ fn is_open(uri: &Uri) -> bool {
     match uri.path() {
         // With a query it may be the statistics.
         "/" => uri.query().is_none_or(|query| !query.contains("action")),
-        "/page.css" | "/page.js" | "/ladder.js" | "/favicon.svg" | "/v1/openapi.json" | "/docs" => true,
+        "/page.css" | "/page.js" | "/key.js" | "/ladder.js" | "/favicon.svg" | "/v1/openapi.json"
+        | "/docs" => true,
         path => path.starts_with("/vendor/") || path.starts_with("/docs/"),
     }
 }

@@ -23,6 +23,7 @@ pub(crate) fn routes() -> Router<Broadcasts> {
         .route("/", get(root))
         .route("/page.css", PAGE_CSS.route())
         .route("/page.js", PAGE_JS.route())
+        .route("/key.js", KEY_JS.route())
         .route("/ladder.js", LADDER_JS.route())
         .route("/favicon.svg", FAVICON.route())
         .route("/vendor/mpegts.js/mpegts.js", PLAYER.route())
@@ -127,6 +128,7 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 const INDEX: File = File::new("text/html; charset=utf-8", include_bytes!("../../web/index.html"));
 const PAGE_CSS: File = File::new("text/css; charset=utf-8", include_bytes!("../../web/page.css"));
 const PAGE_JS: File = File::new("text/javascript; charset=utf-8", include_bytes!("../../web/page.js"));
+const KEY_JS: File = File::new("text/javascript; charset=utf-8", include_bytes!("../../web/key.js"));
 const LADDER_JS: File = File::new("text/javascript; charset=utf-8", include_bytes!("../../web/ladder.js"));
 const FAVICON: File = File::new("image/svg+xml", include_bytes!("../../web/favicon.svg"));
 const PLAYER: File =

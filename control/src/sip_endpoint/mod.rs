@@ -49,6 +49,7 @@ pub use sipcast_sip::sdp::{AudioCodecs, OfferOptions};
 pub use steering::CallControl;
 pub use tls::{TlsIdentity, TlsOptions, TlsRoots, TlsSetupError, TlsVersion};
 
+use crate::access::AccessRules;
 use call::CallParts;
 use dispatch::Dialogs;
 use ladder::{Ladder, Ladders};
@@ -94,6 +95,8 @@ pub struct SipOptions {
     pub t1: Duration,
     /// Shape of our offers.
     pub offer: OfferOptions,
+    /// Which hosts may be reached, asked about after their look-up.
+    pub access: AccessRules,
 }
 
 impl Default for SipOptions {
@@ -115,6 +118,7 @@ impl Default for SipOptions {
             ring_timeout: Duration::from_secs(60),
             t1: Duration::from_millis(500),
             offer: OfferOptions::default(),
+            access: AccessRules::default(),
         }
     }
 }

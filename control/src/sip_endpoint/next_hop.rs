@@ -24,6 +24,8 @@ pub(super) struct NextHop {
     pub secure: bool,
     /// A proxy or registrar, towards which NATs are to be kept open.
     pub keep_alive: bool,
+    /// Somebody ordered it, rather than a peer naming it in a call: then it must be an allowed one.
+    pub ordered: bool,
 }
 
 impl NextHop {
@@ -35,6 +37,7 @@ impl NextHop {
             transport: addresses.transport,
             secure: addresses.secure,
             keep_alive: !addresses.routes.is_empty(),
+            ordered: true,
         }
     }
 
@@ -60,6 +63,7 @@ impl NextHop {
             transport,
             secure,
             keep_alive: false,
+            ordered: false,
         }
     }
 

@@ -29,6 +29,7 @@ use super::stream::{self, Limits, Streams};
 use super::tls::{Tls, TlsTrouble};
 use super::udp::ScreenedSockets;
 use super::{SipBindError, SipOptions};
+use crate::access::AccessRules;
 
 pub(super) use super::next_hop::NextHop;
 
@@ -40,6 +41,8 @@ pub(super) const SIP_PORT: u16 = 5060;
 pub(super) enum Unreachable {
     #[error("{0} has no address that the SIP sockets can reach")]
     NoAddress(String),
+    #[error("{0} has no address that [access] of the configuration admits")]
+    Denied(String),
     #[error("looking up {host} failed: {error}")]
     Lookup { host: String, error: LookupError },
     #[error("connecting to {address} failed: {error}")]
@@ -101,6 +104,7 @@ struct Inner {
     tls_port: Option<u16>,
     advertised: Option<IpAddr>,
     large_over_tcp: bool,
+    access: AccessRules,
     dialled_limits: Limits,
     tls: Arc<Tls>,
     names: Arc<NameService>,
@@ -181,6 +185,7 @@ impl Network {
             tls_port: listeners.tls_port,
             advertised: options.advertised_address,
             large_over_tcp: options.large_requests_over_tcp,
+            access: options.access.clone(),
             dialled_limits: Limits { keep_alive: options.keep_alive_stream, ..Limits::DIALLED },
             tls,
             names,
@@ -229,6 +234,11 @@ impl Network {
         let random = getrandom::u64().unwrap_or_default();
         let found = self.inner.names.locate(hop.target(), random).await;
         let mut found = found.map_err(|error| Unreachable::Lookup { host: hop.host.clone(), error })?;
+        let rules = &self.inner.access;
+        found.retain(|candidate| rules.admit_hop(&hop.host, candidate.address.ip(), hop.ordered));
+        if found.is_empty() {
+            return Err(Unreachable::Denied(hop.host.clone()));
+        }
         found.retain(|candidate| source_towards(&self.inner.locals, candidate.address.ip()).is_some());
         if found.is_empty() {
             return Err(Unreachable::NoAddress(hop.host.clone()));
@@ -587,6 +597,7 @@ impl DomainResolver for AckResolver {
             },
             secure: false,
             keep_alive: false,
+            ordered: false,
         };
         let name = hop.to_string().to_ascii_lowercase();
         let address = match self.known(&name) {

@@ -9,5 +9,6 @@ mod lifecycle;
 mod local;
 mod meetings;
 mod pushes;
+mod server;
 mod sounds;
 mod v1;
