@@ -675,9 +675,17 @@ impl Config {
                 "of the other address family than sip.listen",
             ),
             (matches!(sip.keep_alive_udp_s, 0 | 10..=3600), "sip.keep_alive_udp_s", "0 or from 10 to 3600"),
-            (matches!(sip.keep_alive_stream_s, 0 | 15..=3600), "sip.keep_alive_stream_s", "0 or from 15 to 3600"),
+            (
+                matches!(sip.keep_alive_stream_s, 0 | 15..=3600),
+                "sip.keep_alive_stream_s",
+                "0 or from 15 to 3600",
+            ),
             (!sip.tls_roots.is_empty(), "sip.tls_roots", "\"system\", \"unverified\" or a PEM file"),
-            (sip.tls_version_min <= sip.tls_version_max, "sip.tls_version_min", "not above sip.tls_version_max"),
+            (
+                sip.tls_version_min <= sip.tls_version_max,
+                "sip.tls_version_min",
+                "not above sip.tls_version_max",
+            ),
             (
                 sip.tls_client_certificate.is_some() == sip.tls_client_key.is_some(),
                 "sip.tls_client_key",
@@ -707,7 +715,8 @@ fn read_file(path: &Path) -> Result<Table, ConfigError> {
     // Its own text would repeat the line, and that may hold a password or a key.
     let wrong = |error: toml::de::Error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-        let (line, column) = (before.matches('\n').count() + 1, before.chars().rev().take_while(|c| *c != '\n').count() + 1);
+        let (line, column) =
+            (before.matches('\n').count() + 1, before.chars().rev().take_while(|c| *c != '\n').count() + 1);
         ConfigError::File(path.to_owned(), format!("line {line}, column {column}: {}", error.message()))
     };
     // Read twice: into its types for errors that name line and column, then as a table to be overlaid.

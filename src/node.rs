@@ -5,19 +5,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use sipcast_contract::{MediaOptions, Secret, TlsTrust};
 use sipcast_contract::limits::SLOT_LEN;
 use sipcast_contract::options::{AacOptions, ShardOptions};
-use sipcast_control::sip_endpoint::{self, SipOptions, TlsIdentity, TlsOptions};
-use sipcast_control::{
-    AccessRules, ApiKeys, ControlOptions, ControlPlane, CorsOptions, FaceLimits, PageDefaults, Profiles, ServerTls,
-    SipEndpoint, StreamPrefix, TargetContracts, WebhookOptions,
-};
-use sipcast_dataplane::{Dataplane, TlsRoots};
-use sipcast_control::sip_endpoint::{MediaSecurity, OfferOptions};
+use sipcast_contract::{MediaOptions, Secret, TlsTrust};
 use sipcast_control::delivery::DeliveryOptions;
 use sipcast_control::hooks::HookOptions;
+use sipcast_control::sip_endpoint::{self, SipOptions, TlsIdentity, TlsOptions};
+use sipcast_control::sip_endpoint::{MediaSecurity, OfferOptions};
 use sipcast_control::sounds::Sounds;
+use sipcast_control::{
+    AccessRules, ApiKeys, ControlOptions, ControlPlane, CorsOptions, FaceLimits, PageDefaults, Profiles,
+    ServerTls, SipEndpoint, StreamPrefix, TargetContracts, WebhookOptions,
+};
+use sipcast_dataplane::{Dataplane, TlsRoots};
 use sipcast_origin::{Origin, OriginOptions};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -49,7 +49,8 @@ fn contracts(config: &Config) -> anyhow::Result<TargetContracts> {
 /// What conference services want: the built-in profiles, with the operator's before them.
 fn profiles(config: &Config) -> anyhow::Result<Profiles> {
     let Some(path) = &config.sip.profiles_file else { return Ok(Profiles::default()) };
-    let text = std::fs::read_to_string(path).with_context(|| format!("sip.profiles_file {}", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("sip.profiles_file {}", path.display()))?;
     Profiles::default().with(&path.display().to_string(), &text).context("sip.profiles_file")
 }
 
@@ -138,14 +139,16 @@ impl Node {
             })?),
             None => None,
         };
-        let https_address = https.as_ref().map(TcpListener::local_addr).transpose().context("the HTTPS listener")?;
+        let https_address =
+            https.as_ref().map(TcpListener::local_addr).transpose().context("the HTTPS listener")?;
         let grpc = match config.grpc.enabled {
             true => Some(TcpListener::bind(config.grpc.listen).await.with_context(|| {
                 format!("{}: choose another with --set grpc.listen=ADDRESS:PORT", config.grpc.listen)
             })?),
             false => None,
         };
-        let grpc_address = grpc.as_ref().map(TcpListener::local_addr).transpose().context("the gRPC listener")?;
+        let grpc_address =
+            grpc.as_ref().map(TcpListener::local_addr).transpose().context("the gRPC listener")?;
         let origin = match config.origin.enabled {
             true => Some(start_origin(config)?),
             false => None,
@@ -189,7 +192,18 @@ impl Node {
         }
         let grpc_tls = tls.filter(|_| config.grpc.tls);
         let grpc = grpc.map(|listener| serve_grpc(control.clone(), listener, grpc_tls));
-        Ok(Self { control, rest_address, https_address, grpc_address, origin_url, origin, dataplane, http, http_stop, grpc })
+        Ok(Self {
+            control,
+            rest_address,
+            https_address,
+            grpc_address,
+            origin_url,
+            origin,
+            dataplane,
+            http,
+            http_stop,
+            grpc,
+        })
     }
 
     /// Ends every call with BYE and every publication with its goodbye, then stops all parts.
@@ -276,7 +290,9 @@ fn refuse_strangers(config: &Config, keys: &ApiKeys) -> anyhow::Result<()> {
         ("rest.https_listen", config.rest.https_listen),
         ("grpc.listen", config.grpc.enabled.then_some(config.grpc.listen)),
     ];
-    let beyond = faces.into_iter().find_map(|(key, at)| Some((key, at.filter(|at| !at.ip().to_canonical().is_loopback())?)));
+    let beyond = faces
+        .into_iter()
+        .find_map(|(key, at)| Some((key, at.filter(|at| !at.ip().to_canonical().is_loopback())?)));
     let Some((key, at)) = beyond.filter(|_| keys.is_empty()) else { return Ok(()) };
     if config.rest.allow_unauthenticated {
         tracing::warn!(%at, "{key} is open to everybody who can reach it: nobody needs an API key");

@@ -12,7 +12,8 @@ pub fn script(script: &str) -> Command {
 
 /// A program of the environment.
 pub fn program(name: &str) -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a directory of the target directory");
+    let target =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a directory of the target directory");
     let environment = std::env::var_os("TEST_PYTHON").map_or(target.join("test-python"), PathBuf::from);
     environment.join("bin").join(name)
 }
