@@ -2,6 +2,7 @@
 //! Takes: orders whose parts are valid. Gives: what the API shows.
 //! Leaves out: what happens to one broadcast in time (`course`), further targets (`push`), HTTP (`rest`).
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -117,10 +118,12 @@ pub(crate) struct CallFilter {
 }
 
 /// Why a call is not placed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StartError {
     /// Another live broadcast has it.
     Taken(Taken),
+    /// What this field of a target says is being published already.
+    Published(Cow<'static, str>),
     /// The process drains.
     Stopping,
     /// More orders come than may; when to come again.
@@ -242,31 +245,36 @@ impl Broadcasts {
     /// [`OrderError`]: nothing was started.
     pub(crate) async fn order(&self, mut request: OrderRequest) -> Result<BroadcastView, OrderError> {
         request.call_id = request.call_id.filter(|id| !id.is_empty()).or_else(|| Some(random_id()));
-        let mut order = request.validate(&self.shared.options.profiles).map_err(OrderError::Field)?;
+        let order = request
+            .validate(&self.shared.options.profiles, &self.shared.options.contracts)
+            .map_err(OrderError::Field)?;
+        self.admit(order).await
+    }
+
+    /// Takes a checked order if its targets' services take what it asks for and their hosts have addresses; the direct
+    /// target's is looked up while the call is placed.
+    ///
+    /// # Errors
+    /// [`OrderError`]: nothing was started.
+    pub(crate) async fn admit(&self, mut order: StartOrder) -> Result<BroadcastView, OrderError> {
         order.settle(&self.shared.options).map_err(OrderError::Field)?;
         if self.shared.stopping.load(Ordering::Acquire) {
             return Err(OrderError::Start(StartError::Stopping));
         }
-        let look_ups = order.targets.iter_mut().enumerate().map(async |(n, target)| {
+        let look_ups = order.targets.iter_mut().map(async |target| {
             let found = self.shared.addresses_of(&target.url).await;
-            target.addresses = found.map_err(|error| {
-                let field = format!("targets[{n}].rtmpUrl");
-                match error {
-                    LookupError::Denied => FieldFault::forbidden(field),
-                    _ => FieldFault::new(field, error.to_string(), "an rtmp:// URL whose host resolves"),
-                }
-            })?;
+            target.addresses = found.map_err(|error| target.unresolvable(error))?;
             Ok(())
         });
         futures_util::future::try_join_all(look_ups).await.map_err(OrderError::Field)?;
         self.start(order).map_err(OrderError::Start)
     }
 
-    /// Takes a checked order: the call is findable when this returns and goes its course from then on.
+    /// Takes a settled order: the call is findable when this returns and goes its course from then on.
     ///
     /// # Errors
     /// [`StartError`]: nothing was started.
-    pub(crate) fn start(&self, mut order: StartOrder) -> Result<BroadcastView, StartError> {
+    fn start(&self, mut order: StartOrder) -> Result<BroadcastView, StartError> {
         let shared = &self.shared;
         if shared.stopping.load(Ordering::Acquire) {
             return Err(StartError::Stopping);
@@ -304,6 +312,7 @@ impl Broadcasts {
         };
         let prefix = &shared.options.stream_prefix;
         let targets = std::mem::take(&mut order.targets);
+        let url_fields: Vec<_> = targets.iter().map(|target| target.url_field.clone()).collect();
         let shown_name = prefix.published(&order.call_id);
         let targets = targets.into_iter().map(|target| {
             let push = Push::new(shown_name.clone(), target.url_as_ordered.clone());
@@ -320,7 +329,10 @@ impl Broadcasts {
                 if taken == Taken::Full {
                     shared.counters.refused.fetch_add(1, Ordering::Relaxed);
                 }
-                StartError::Taken(taken)
+                match taken {
+                    Taken::Target(n) => StartError::Published(url_fields[n].clone()),
+                    taken => StartError::Taken(taken),
+                }
             })?;
             let broadcast = registry.get_mut(id).expect("just inserted, and the lock is held");
             // Told under the lock: subscribers hear the order first.

@@ -170,8 +170,9 @@ impl Course {
             failed(0, format!("rtmpUrl: {error}"))
         })?;
         if let (Some(addresses), Some(direct)) = (addresses, self.direct.clone()) {
+            let contract = direct.contract.clone();
             let spec = TargetOrder { addresses, ..direct }.into_spec(&shared.options);
-            let target = Target::new(spec, None);
+            let target = Target { contract, ..Target::new(spec, None) };
             let mut registry = shared.registry();
             if let Some(target_id) = registry.add_target(self.id, target)
                 && let Some(broadcast) = registry.get_mut(self.id)

@@ -14,7 +14,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use sipcast_contract::{
-    Credentials, MediaWanted, RtmpParameters, RtmpTarget, RtmpUrl, Secret, TlsTrust, dtmf, limits,
+    Credentials, MediaWanted, RtmpParameters, RtmpTarget, RtmpUrl, Secret, TargetAudio, TlsTrust, dtmf,
+    limits,
 };
 use sipcast_sip::event::CallStatus;
 use sipcast_sip::order::{Account, MediaSecurity, Transport};
@@ -25,7 +26,8 @@ use crate::ControlOptions;
 use crate::broadcast::{DtmfOrder, DtmfWay, StartOrder};
 use crate::joining::{JoinRequest, Joined};
 use crate::ordered_url::OrderedUrl;
-use crate::target_contract::TargetContract;
+use crate::resolve::LookupError;
+use crate::target_contract::{TargetContract, TargetContracts};
 
 /// A broadcast to start: one call in, any number of RTMP targets out.
 // The field names are the vocabulary of all faces: camelCase in JSON, snake_case in Protocol Buffers. No `Debug`: it
@@ -100,7 +102,7 @@ pub(crate) struct OrderRequest {
     #[schema(max_length = 128)]
     pub(crate) app_key: Option<String>,
     /// Where to publish from the start; more can be added at any time.
-    #[schema(max_items = 32)]
+    #[schema(max_items = 256)]
     #[serde(default, deserialize_with = "objects")]
     pub(crate) targets: Option<Vec<TargetRequest>>,
     /// `/rest-api` only: name that `/push/startup` takes the call by.
@@ -118,14 +120,8 @@ pub(crate) struct OrderRequest {
 #[schema(as = TargetOrder)]
 pub(crate) struct TargetRequest {
     /// `rtmp://[user:password@]host[:port]/app`, and the stream name as last part of the path unless `rtmpStream`
-    /// gives it.
-    #[schema(
-        required,
-        nullable = false,
-        min_length = 1,
-        max_length = 1024,
-        example = "rtmp://ingest.example/live"
-    )]
+    /// gives it; absent: the entry point of `rtmpService`, where its contract knows one.
+    #[schema(max_length = 1024, example = "rtmp://ingest.example/live")]
     pub(crate) rtmp_url: Option<String>,
     /// Stream name or key, published exactly as it stands here; absent: the last part of the URL's path.
     #[schema(max_length = 1024, format = Password, write_only)]
@@ -153,6 +149,10 @@ pub(crate) struct TargetRequest {
     /// Begin with silence instead of sound; absent: no.
     #[schema(default = false)]
     pub(crate) muted: Option<bool>,
+    /// Sound: `aac` (default), or `source`: as the call sends it where FLV has a format for that (G.711, Speex
+    /// wideband), else AAC.
+    #[schema(max_length = 8, example = "aac")]
+    pub(crate) rtmp_audio: Option<String>,
     /// Service whose demands are kept: youtube, twitch, facebook, aws-ivs and others; `none`: none; absent: the one
     /// that the URL's host means.
     #[schema(max_length = 64, example = "youtube")]
@@ -182,6 +182,8 @@ pub(crate) struct TargetOrder {
     pub(crate) url: RtmpUrl,
     /// The URL as it was ordered, to show.
     pub(crate) url_as_ordered: OrderedUrl,
+    /// The field that gave the URL, as errors name it: `targets[1].rtmpUrl`, `rtmpBackupUrl`.
+    pub(crate) url_field: Cow<'static, str>,
     /// The name to publish; for a call's direct target without the prefix.
     pub(crate) stream: Secret<String>,
     pub(crate) flash_version: Option<String>,
@@ -189,6 +191,8 @@ pub(crate) struct TargetOrder {
     pub(crate) parameters: RtmpParameters,
     /// Begin with silence.
     pub(crate) muted: bool,
+    /// How its sound is coded.
+    pub(crate) audio: TargetAudio,
     /// Of the URL's host; empty until it was looked up.
     pub(crate) addresses: Vec<SocketAddr>,
     /// As ordered.
@@ -354,7 +358,11 @@ impl OrderRequest {
     ///
     /// # Errors
     /// The first field that is wrong.
-    pub(crate) fn validate(self, profiles: &Profiles) -> Result<StartOrder, FieldFault> {
+    pub(crate) fn validate(
+        self,
+        profiles: &Profiles,
+        contracts: &TargetContracts,
+    ) -> Result<StartOrder, FieldFault> {
         let call_id = CALL_ID.required("callId", self.call_id)?;
         let callee = callee(self.callee)?;
         let wanted =
@@ -416,11 +424,11 @@ impl OrderRequest {
             security: media_security(self.media_security)?.or(security),
             joining,
             app_key: APP_KEY.optional("appKey", self.app_key)?,
-            direct: self.direct.map(|direct| direct.validate("")).transpose()?,
+            direct: self.direct.map(|direct| direct.validate("", contracts)).transpose()?,
             targets: targets
                 .into_iter()
                 .enumerate()
-                .map(|(n, target)| target.validate(&format!("targets[{n}].")))
+                .map(|(n, target)| target.validate(&format!("targets[{n}]."), contracts))
                 .collect::<Result<_, _>>()?,
             to_stream: STREAM_NAME.optional("toStream", self.to_stream)?,
             sound: None,
@@ -434,16 +442,28 @@ impl TargetRequest {
     ///
     /// # Errors
     /// The first field that is wrong.
-    pub(crate) fn validate(self, at: &str) -> Result<TargetOrder, FieldFault> {
-        self.checked().map_err(|fault| fault.within(at))
+    pub(crate) fn validate(self, at: &str, contracts: &TargetContracts) -> Result<TargetOrder, FieldFault> {
+        let order = self.checked(contracts).map_err(|fault| fault.within(at))?;
+        Ok(TargetOrder { url_field: format!("{at}{}", order.url_field).into(), ..order })
     }
 
-    fn checked(self) -> Result<TargetOrder, FieldFault> {
+    fn checked(self, contracts: &TargetContracts) -> Result<TargetOrder, FieldFault> {
         let bad_url = |error: sipcast_contract::target::RtmpUrlError| {
             FieldFault::new("rtmpUrl", error.to_string(), RTMP_URL.expected)
         };
-        let text = RTMP_URL.required("rtmpUrl", self.rtmp_url)?;
-        let (url, url_as_ordered, stream) = match PUBLISHED_NAME.optional("rtmpStream", self.rtmp_stream)? {
+        let service = RTMP_SERVICE.optional("rtmpService", self.rtmp_service)?;
+        let stream = PUBLISHED_NAME.optional("rtmpStream", self.rtmp_stream)?;
+        let (text, stream) = match (RTMP_URL.optional("rtmpUrl", self.rtmp_url)?, &service) {
+            (Some(text), _) => (text, stream),
+            // The last part of an entry point's path is no stream name.
+            (None, Some(service)) => {
+                let text = entry_point(contracts, service)?;
+                let missing = || FieldFault::new("rtmpStream", "is missing", PUBLISHED_NAME.expected);
+                (text, Some(stream.ok_or_else(missing)?))
+            }
+            (None, None) => return Err(FieldFault::new("rtmpUrl", "is missing", RTMP_URL.expected)),
+        };
+        let (url, url_as_ordered, stream) = match stream {
             Some(stream) => {
                 (RtmpUrl::parse(&text).map_err(bad_url)?, OrderedUrl::new(text), Secret::new(stream))
             }
@@ -481,12 +501,14 @@ impl TargetRequest {
         Ok(TargetOrder {
             url,
             url_as_ordered,
+            url_field: "rtmpUrl".into(),
             stream,
             flash_version: FLASH_VERSION.optional("rtmpFlashVersion", self.rtmp_flash_version)?,
             parameters,
             muted: self.muted.unwrap_or(false),
+            audio: target_audio("rtmpAudio", self.rtmp_audio)?.unwrap_or_default(),
             addresses: Vec::new(),
-            service: RTMP_SERVICE.optional("rtmpService", self.rtmp_service)?,
+            service,
             backup: backup(self.rtmp_backup_url)?,
             contract: None,
         })
@@ -494,11 +516,21 @@ impl TargetRequest {
 }
 
 impl TargetOrder {
+    /// Its host has no address.
+    pub(crate) fn unresolvable(&self, error: LookupError) -> FieldFault {
+        let field = self.url_field.clone();
+        match error {
+            LookupError::Denied => FieldFault::forbidden(field),
+            _ => FieldFault::new(field, error.to_string(), "an rtmp:// URL whose host resolves"),
+        }
+    }
+
     /// What a shard is told. `addresses` of this order must be known.
     pub(crate) fn into_spec(self, options: &ControlOptions) -> RtmpTarget {
         let flash_version = self.flash_version.unwrap_or_else(|| options.flash_version.clone());
         RtmpTarget {
             muted: self.muted,
+            audio: self.audio,
             flash_version,
             tls: options.tls,
             rules: self.contract.as_ref().map(|contract| contract.rules()).unwrap_or_default(),
@@ -544,6 +576,36 @@ pub(crate) fn status(word: &str) -> Result<CallStatus, FieldFault> {
         .into_iter()
         .find(|status| status.as_str().eq_ignore_ascii_case(word))
         .ok_or_else(|| FieldFault::new("status", "is no call status", STATUS.expected))
+}
+
+/// How a word says that sound is coded for a target.
+///
+/// # Errors
+/// It says nothing that is known.
+pub(crate) fn target_audio(
+    field: &'static str,
+    text: Option<String>,
+) -> Result<Option<TargetAudio>, FieldFault> {
+    match RTMP_AUDIO.optional(field, text)?.map(|word| word.to_ascii_lowercase()).as_deref() {
+        None => Ok(None),
+        Some("aac") => Ok(Some(TargetAudio::Aac)),
+        Some("source") => Ok(Some(TargetAudio::Source)),
+        Some(_) => Err(FieldFault::new(field, "is no known sound", RTMP_AUDIO.expected)),
+    }
+}
+
+/// Where a service takes publications of everybody.
+fn entry_point(contracts: &TargetContracts, service: &str) -> Result<String, FieldFault> {
+    let contract = contracts.of_service(service)?;
+    contract.as_ref().and_then(|contract| contract.url.clone()).ok_or_else(|| {
+        let problem = match contract {
+            Some(contract) => {
+                format!("is missing; {} has no entry point for everybody", contract.title).into()
+            }
+            None => Cow::Borrowed("is missing"),
+        };
+        FieldFault::new("rtmpUrl", problem, RTMP_URL.expected)
+    })
 }
 
 fn backup(text: Option<String>) -> Result<Option<(RtmpUrl, OrderedUrl)>, FieldFault> {
@@ -675,6 +737,7 @@ pub(crate) const STREAM_NAME: Text = Text::word(512, "a stream name of 1 to 512 
 /// Longer than [`STREAM_NAME`]: a prefix may have been put before it, and keys are long.
 const PUBLISHED_NAME: Text = Text::word(1024, "a stream name of 1 to 1024 characters without spaces");
 pub(crate) const RTMP_SERVICE: Text = Text::free(64, "a service that contracts name, or none");
+pub(crate) const RTMP_AUDIO: Text = Text::word(8, "aac or source");
 pub(crate) const RTMP_USER: Text = Text::free(128, "up to 128 printable characters, with rtmpPassword");
 pub(crate) const RTMP_PASSWORD: Text = Text::free(256, "up to 256 printable characters");
 /// `tcUrl`, `pageUrl`, `swfUrl`: whatever the server wants to read there.
@@ -702,7 +765,7 @@ mod tests {
 
     #[test]
     fn an_order_of_the_least_fields_has_defaults() {
-        let order = order().validate(&Profiles::default()).expect("valid");
+        let order = order().validate(&Profiles::default(), &TargetContracts::default()).expect("valid");
         assert!(
             order.wanted.audio && order.wanted.video && order.direct.is_none() && order.targets.is_empty()
         );
@@ -713,7 +776,8 @@ mod tests {
     #[test]
     fn faults_name_the_field_in_its_place() {
         let field = |order: OrderRequest| {
-            order.validate(&Profiles::default()).err().expect("wrong").field.into_owned()
+            let wrong = order.validate(&Profiles::default(), &TargetContracts::default()).err();
+            wrong.expect("wrong").field.into_owned()
         };
         assert_eq!(field(OrderRequest { callee: None, ..order() }), "callee");
         assert_eq!(field(OrderRequest { sip_port: Some(0), ..order() }), "sipPort");
@@ -728,13 +792,48 @@ mod tests {
     fn a_target_has_its_stream_name_beside_or_in_its_url() {
         let beside = TargetRequest { rtmp_stream: Some("key".to_owned()), ..target("rtmp://cdn/live") };
         for request in [beside, target("rtmp://cdn/live/key")] {
-            let order = request.validate("").expect("valid");
+            let order = request.validate("", &TargetContracts::default()).expect("valid");
             assert_eq!(
                 (order.url.tc_url().as_str(), order.stream.reveal().as_str()),
                 ("rtmp://cdn/live", "key")
             );
             assert!(!order.url_as_ordered.shown().contains("key"));
         }
+    }
+
+    #[test]
+    fn a_service_with_an_entry_point_needs_no_url() {
+        let contracts = TargetContracts::default();
+        let of = |service: &str, stream: Option<&str>| {
+            let request = TargetRequest {
+                rtmp_service: Some(service.to_owned()),
+                rtmp_stream: stream.map(str::to_owned),
+                ..TargetRequest::default()
+            };
+            request.validate("", &contracts)
+        };
+        let youtube = of("YouTube", Some("0123456789abcdef-key")).expect("has one");
+        assert_eq!(youtube.url.tc_url(), "rtmps://a.rtmps.youtube.com/live2");
+        let fault = |service, stream| of(service, stream).expect_err("wrong");
+        assert_eq!(fault("youtube", None).field, "rtmpStream");
+        let wowza = fault("wowza", Some("key"));
+        assert!(wowza.field == "rtmpUrl" && wowza.problem.contains("Wowza"), "{wowza:?}");
+        assert_eq!(fault("none", Some("key")).field, "rtmpUrl");
+        assert_eq!(fault("myspace", Some("key")).field, "rtmpService");
+    }
+
+    #[test]
+    fn sound_is_aac_unless_the_calls_own_is_ordered() {
+        let with = |word: Option<&str>| {
+            let request =
+                TargetRequest { rtmp_audio: word.map(str::to_owned), ..target("rtmp://cdn/live/key") };
+            request.validate("targets[0].", &TargetContracts::default())
+        };
+        assert_eq!(with(None).map(|order| order.audio), Ok(TargetAudio::Aac));
+        assert_eq!(with(Some("AAC")).map(|order| order.audio), Ok(TargetAudio::Aac));
+        assert_eq!(with(Some("source")).map(|order| order.audio), Ok(TargetAudio::Source));
+        let fault = with(Some("opus")).expect_err("unknown");
+        assert_eq!((&*fault.field, &*fault.expected), ("targets[0].rtmpAudio", "aac or source"));
     }
 
     #[test]

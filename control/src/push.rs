@@ -2,16 +2,16 @@
 //! Takes: orders whose parts are valid. Gives: transponders as the API shows them.
 //! Leaves out: the call itself (`broadcast`), HTTP (`rest`).
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
-use sipcast_contract::{BroadcastId, Command, MediaWanted, RtmpUrl, TargetId, limits};
+use sipcast_contract::{BroadcastId, Command, MediaWanted, RtmpUrl, TargetAudio, TargetId, limits};
 
 use crate::broadcast::Broadcasts;
 use crate::events::EventKind;
 use crate::order::{FieldFault, TargetOrder};
 use crate::registry::{Broadcast, Publication, Push, Registry, Target};
-use crate::resolve::LookupError;
 use crate::sounds::SoundError;
 
 /// One more target for a call.
@@ -49,20 +49,20 @@ pub(crate) struct PushFilter {
 pub(crate) enum PushError {
     /// No live call has this stream.
     NoSuchStream,
-    /// This stream name is published to this URL already.
+    /// This stream is pushed to this URL already.
     Duplicate,
+    /// This stream name is published to the URL that this field gives.
+    Published(Cow<'static, str>),
     /// The call has `limits::TARGETS_PER_BROADCAST_MAX` targets.
     TooMany,
-    /// The URL's host has no address.
-    Unresolvable(LookupError),
     /// The shard's mailbox is full.
     Busy,
     /// The process drains.
     Stopping,
     /// The sound to begin with cannot be had.
     Sound(SoundError),
-    /// Its service does not take that.
-    Contract(FieldFault),
+    /// Its service does not take that, or its host has no address.
+    Field(FieldFault),
 }
 
 /// Why a target is not changed.
@@ -100,7 +100,9 @@ impl Broadcasts {
             (source.id, source.sound, source.is_pulled())
         };
         let sound = match order.sound {
-            Some(_) if is_pulled => return Err(PushError::Sound(SoundError::NotTranscoded)),
+            Some(_) if is_pulled || order.target.audio == TargetAudio::Source => {
+                return Err(PushError::Sound(SoundError::NotTranscoded));
+            }
             Some((name, looped)) => {
                 Some(self.load_sound(name, looped, sound).await.map_err(PushError::Sound)?)
             }
@@ -135,7 +137,7 @@ impl Broadcasts {
             let broadcast = registry.get_mut(id).ok_or(PushError::NoSuchStream)?;
             (MediaWanted { audio: broadcast.has_audio, video: broadcast.has_video }, broadcast.sound)
         };
-        let backup = order.settle_later(&shared.options, wanted, &sound).map_err(PushError::Contract)?;
+        let backup = order.settle_later(&shared.options, wanted, &sound).map_err(PushError::Field)?;
         let stream_name = push.stream_name.clone();
         let target_id = self.insert_target(id, order, push).await?;
         if let Some(backup) = backup {
@@ -161,19 +163,20 @@ impl Broadcasts {
             return Err(PushError::Stopping);
         }
         if shared.registry().is_published(&Publication::new(&order.url, order.stream.reveal())) {
-            return Err(PushError::Duplicate);
+            return Err(PushError::Published(order.url_field));
         }
-        order.addresses = shared.addresses_of(&order.url).await.map_err(PushError::Unresolvable)?;
+        let found = shared.addresses_of(&order.url).await;
+        order.addresses = found.map_err(|error| PushError::Field(order.unresolvable(error)))?;
 
         let mut registry = shared.registry();
         let source = registry.get_mut(id).filter(|b| b.takes_targets()).ok_or(PushError::NoSuchStream)?;
         if source.targets.len() >= limits::TARGETS_PER_BROADCAST_MAX {
             return Err(PushError::TooMany);
         }
-        let contract = order.contract.clone();
+        let (contract, url_field) = (order.contract.clone(), order.url_field.clone());
         let spec = order.into_spec(&shared.options);
         let target = Target { contract, ..Target::new(spec, Some(push)) };
-        let target_id = registry.add_target(id, target).ok_or(PushError::Duplicate)?;
+        let target_id = registry.add_target(id, target).ok_or(PushError::Published(url_field))?;
         let broadcast = registry.get_mut(id).ok_or(PushError::NoSuchStream)?;
         if broadcast.hand_over_targets(&shared.shards[broadcast.shard]).is_err() {
             let refused = broadcast.targets.remove(&target_id);

@@ -13,6 +13,8 @@ use serde::Deserialize;
 use sipcast_contract::options::AacOptions;
 use sipcast_contract::{PictureChange, RtmpUrl, TargetRules};
 
+use crate::order::FieldFault;
+
 /// All contracts of this process, in the order in which they are asked.
 #[derive(Clone, Debug)]
 pub struct TargetContracts(Arc<[Arc<TargetContract>]>);
@@ -45,6 +47,8 @@ pub struct TargetContract {
     pub audio: bool,
     /// Pictures must be there.
     pub video: bool,
+    /// The sound must be AAC; absent: it must where `audio_sample_rates_hz` says which.
+    pub aac: Option<bool>,
     /// Rates that are taken, in Hz.
     pub audio_sample_rates_hz: Vec<u32>,
     /// Numbers of channels that are taken.
@@ -160,8 +164,15 @@ impl TargetContracts {
         }
     }
 
+    /// The contract that the service's name in an order means; `none`: no contract.
+    pub(crate) fn of_service(&self, name: &str) -> Result<Option<Arc<TargetContract>>, FieldFault> {
+        self.choose(Some(name), None).map_err(|UnknownService| {
+            FieldFault::new("rtmpService", "is no known service", format!("{}, or none", self.names()))
+        })
+    }
+
     /// All names, for people.
-    pub(crate) fn names(&self) -> String {
+    fn names(&self) -> String {
         let names: Vec<&str> = self.0.iter().map(|contract| contract.name.as_str()).collect();
         names.join(", ")
     }

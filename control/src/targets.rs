@@ -105,7 +105,7 @@ impl Broadcasts {
         call_id: &str,
         request: TargetRequest,
     ) -> Result<TargetView, AddTargetError> {
-        let order = request.validate("").map_err(AddTargetError::Field)?;
+        let order = request.validate("", &self.shared.options.contracts).map_err(AddTargetError::Field)?;
         let no_such = AddTargetError::Push(PushError::NoSuchStream);
         let (id, shown_name) = {
             let registry = self.shared.registry();

@@ -4,7 +4,7 @@
 use std::time::SystemTime;
 
 use serde::Serialize;
-use sipcast_contract::{TargetId, TlsTrust};
+use sipcast_contract::{TargetAudio, TargetId, TlsTrust};
 use utoipa::ToSchema;
 
 use crate::events::TargetStateName;
@@ -77,6 +77,9 @@ pub(crate) struct TargetView {
     pub(crate) fault: Option<String>,
     /// Silence instead of sound.
     pub(crate) muted: bool,
+    /// Sound as ordered: `aac` or `source`.
+    #[schema(example = "aac")]
+    pub(crate) rtmp_audio: &'static str,
     /// Bytes that the RTMP server took.
     pub(crate) bytes_sent: u64,
     /// Pictures sent.
@@ -192,6 +195,10 @@ impl TargetView {
             state,
             fault,
             muted: target.muted,
+            rtmp_audio: match target.spec.audio {
+                TargetAudio::Aac => "aac",
+                TargetAudio::Source => "source",
+            },
             bytes_sent: s.bytes_sent,
             access_units: s.access_units,
             access_units_dropped: s.access_units_dropped,

@@ -8,7 +8,6 @@ use tonic_types::{ErrorDetails, StatusExt};
 use crate::broadcast::{DtmfError, OrderError, StartError};
 use crate::order::FieldFault;
 use crate::push::PushError;
-use crate::resolve::LookupError;
 use crate::rest::error::Problem;
 use crate::targets::{AddTargetError, TargetError};
 
@@ -32,6 +31,7 @@ pub(super) fn of_order(error: OrderError) -> Status {
         }
         OrderError::Start(error @ StartError::TooMany(_)) => status(Code::ResourceExhausted, error.into()),
         OrderError::Start(error @ StartError::Denied(_)) => status(Code::PermissionDenied, error.into()),
+        OrderError::Start(error @ StartError::Published(_)) => status(Code::AlreadyExists, error.into()),
         OrderError::Start(StartError::Stopping) => status(Code::Unavailable, StartError::Stopping.into()),
         OrderError::KeyReused => status(Code::InvalidArgument, Problem::key_reused()),
         OrderError::KeyInUse => status(Code::Aborted, Problem::key_in_use()),
@@ -61,10 +61,10 @@ pub(super) fn of_new_target(error: AddTargetError) -> Status {
         AddTargetError::Push(PushError::NoSuchStream) => no_such_broadcast(),
         AddTargetError::Push(error) => {
             let code = match &error {
-                PushError::Duplicate => Code::AlreadyExists,
+                PushError::Duplicate | PushError::Published(_) => Code::AlreadyExists,
                 PushError::TooMany => Code::ResourceExhausted,
                 PushError::Busy | PushError::Stopping => Code::Unavailable,
-                PushError::Unresolvable(LookupError::Denied) => Code::PermissionDenied,
+                PushError::Field(fault) if fault.forbidden => Code::PermissionDenied,
                 _ => Code::InvalidArgument,
             };
             status(code, error.into())

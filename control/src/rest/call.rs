@@ -31,8 +31,9 @@ pub(crate) async fn startup(
     State(broadcasts): State<Broadcasts>,
     fields: Fields,
 ) -> Result<StatusCode, Problem> {
-    let profiles = &broadcasts.shared.options.profiles;
-    broadcasts.start(order_request(&fields)?.validate(profiles)?)?;
+    let options = &broadcasts.shared.options;
+    let order = order_request(&fields)?.validate(&options.profiles, &options.contracts)?;
+    broadcasts.admit(order).await?;
     Ok(StatusCode::OK)
 }
 
@@ -226,7 +227,9 @@ fn order_request(fields: &Fields) -> Result<OrderRequest, Problem> {
 
 fn direct(fields: &Fields, to_stream: Option<&str>) -> Result<Option<TargetRequest>, Problem> {
     let stream = fields.text("rtmpStream", order::STREAM_NAME)?;
-    let Some(url) = fields.text("rtmpUrl", order::RTMP_URL)? else {
+    let url = fields.text("rtmpUrl", order::RTMP_URL)?;
+    let is_ordered = url.is_some() || fields.text("rtmpService", order::RTMP_SERVICE)?.is_some();
+    if !is_ordered {
         return match stream {
             None => Ok(None),
             Some(_) => Err(Problem::invalid(
@@ -235,7 +238,7 @@ fn direct(fields: &Fields, to_stream: Option<&str>) -> Result<Option<TargetReque
                 order::RTMP_URL.expected,
             )),
         };
-    };
+    }
     // Clients that send toStream and rtmpUrl mean one name for both (wcs-api 1.9).
     let stream = stream.or_else(|| to_stream.map(str::to_owned)).ok_or_else(|| {
         Problem::invalid("rtmpStream", "is missing although rtmpUrl is given", order::STREAM_NAME.expected)

@@ -15,7 +15,7 @@ use sipcast_contract::sound::MIXER_INPUTS_MAX;
 use utoipa::ToSchema;
 
 use super::BODY_MAX;
-use crate::broadcast::{DtmfError, StartError};
+use crate::broadcast::{DtmfError, OrderError, StartError};
 use crate::local_streams::LocalError;
 use crate::order::FieldFault;
 use crate::push::{PushChangeError, PushError};
@@ -280,6 +280,13 @@ impl Problem {
         }
     }
 
+    /// The target of a URL that `field` gives is being published.
+    fn published(field: Cow<'static, str>) -> Self {
+        Self::new(StatusCode::CONFLICT, "this stream name is being published to this URL already")
+            .of(field)
+            .expecting("a URL and stream name that no live target publishes")
+    }
+
     /// The HTTP status.
     #[cfg(test)]
     pub(crate) fn status(&self) -> StatusCode {
@@ -304,6 +311,17 @@ impl From<FieldFault> for Problem {
     }
 }
 
+impl From<OrderError> for Problem {
+    fn from(error: OrderError) -> Self {
+        match error {
+            OrderError::Field(fault) => fault.into(),
+            OrderError::Start(error) => error.into(),
+            OrderError::KeyReused => Self::key_reused(),
+            OrderError::KeyInUse => Self::key_in_use(),
+        }
+    }
+}
+
 impl From<Result<DtmfError, FieldFault>> for Problem {
     fn from(error: Result<DtmfError, FieldFault>) -> Self {
         error.map_or_else(Self::from, Self::from)
@@ -322,11 +340,9 @@ impl From<StartError> for Problem {
                     .of("rtmpStream")
                     .expecting("a pair of rtmpUrl and rtmpStream that no live call publishes")
             }
-            StartError::Taken(Taken::Target(n)) => {
-                conflict("this stream name is being published to this rtmpUrl already")
-                    .of(format!("targets[{n}].rtmpUrl"))
-                    .expecting("an rtmpUrl and stream name that no live target publishes")
-            }
+            StartError::Published(field) => Self::published(field),
+            // Orders have names for their targets; what has none names no field.
+            StartError::Taken(Taken::Target(_)) => Self::published("rtmpUrl".into()),
             StartError::Taken(Taken::Source) => conflict("a live call has this toStream")
                 .of("toStream")
                 .expecting("a toStream that no live call has"),
@@ -368,19 +384,16 @@ impl From<PushError> for Problem {
                     .of("rtmpUrl")
                     .expecting("an rtmpUrl that this stream is not pushed to")
             }
+            PushError::Published(field) => Self::published(field),
             PushError::TooMany => {
                 Self::new(StatusCode::CONFLICT, "this stream has as many targets as it may")
                     .of("streamName")
                     .expecting(format!("at most {} targets per call", limits::TARGETS_PER_BROADCAST_MAX))
             }
-            PushError::Unresolvable(LookupError::Denied) => Self::denied("rtmpUrl"),
-            PushError::Unresolvable(error) => {
-                Self::invalid("rtmpUrl", error.to_string(), "an rtmp:// URL whose host resolves")
-            }
             PushError::Busy => Self::busy(),
             PushError::Stopping => Self::stopping(),
             PushError::Sound(error) => Self::of_sound("options.soundFile", error),
-            PushError::Contract(fault) => fault.into(),
+            PushError::Field(fault) => fault.into(),
         }
     }
 }

@@ -154,10 +154,11 @@ fn may_order(headers: &HeaderMap, allowed: &HeaderValue) -> bool {
 }
 
 /// The fields of a target that `/call/startup` and `/push/startup` share.
-fn target_request(fields: &Fields, rtmp_url: String) -> Result<TargetRequest, Problem> {
+fn target_request(fields: &Fields, rtmp_url: Option<String>) -> Result<TargetRequest, Problem> {
     Ok(TargetRequest {
-        rtmp_url: Some(rtmp_url),
+        rtmp_url,
         rtmp_flash_version: fields.text("rtmpFlashVersion", order::FLASH_VERSION)?,
+        rtmp_audio: fields.text("rtmpAudio", order::RTMP_AUDIO)?,
         rtmp_service: fields.text("rtmpService", order::RTMP_SERVICE)?,
         rtmp_backup_url: fields.text("rtmpBackupUrl", order::RTMP_URL)?,
         rtmp_user: fields.text("rtmpUser", order::RTMP_USER)?,

@@ -247,12 +247,22 @@ fn push_order(broadcasts: &Broadcasts, fields: &Fields) -> Result<PushOrder, Pro
         }
         Some(_) => return Err(bad(())),
     };
+    // Beside the other actions of a push, for pages that can give options only.
+    let audio = text("audio")
+        .map_err(|()| Problem::invalid("options.audio", "is no text", order::RTMP_AUDIO.expected))?;
+    let audio = order::target_audio("options.audio", audio)?;
     let name = match fields.boolean("rtmpTransponderFullUrl")?.unwrap_or(false) {
         true => None,
         false => Some(broadcasts.shared.options.stream_prefix.published(&stream)),
     };
-    let request = TargetRequest { rtmp_stream: name, muted: Some(muted), ..target_request(fields, url)? };
-    Ok(PushOrder { stream, target: request.validate("")?, sound, options: Value::Object(options) })
+    let request =
+        TargetRequest { rtmp_stream: name, muted: Some(muted), ..target_request(fields, Some(url))? };
+    let is_said = request.rtmp_audio.is_some();
+    let mut target = request.validate("", &broadcasts.shared.options.contracts)?;
+    if let (Some(audio), false) = (audio, is_said) {
+        target.audio = audio;
+    }
+    Ok(PushOrder { stream, target, sound, options: Value::Object(options) })
 }
 
 /// `true` as JSON or as text, as pages send it.

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use sipcast_contract::options::AacOptions;
-use sipcast_contract::{MediaWanted, RtmpUrl};
+use sipcast_contract::{MediaWanted, RtmpUrl, TargetAudio};
 
 use super::TargetContract;
 
@@ -71,7 +71,11 @@ impl TargetContract {
         if self.backup_differs && place(primary) == place(backup) {
             let problem =
                 format!("is the primary itself; {} has another entry point for the backup", self.title);
-            return Err(breach("rtmpBackupUrl", problem, "the URL of the backup entry point"));
+            let expected = match &self.backup_url {
+                Some(url) => format!("the URL of the backup entry point, such as {url}"),
+                None => "the URL of the backup entry point".to_owned(),
+            };
+            return Err(breach("rtmpBackupUrl", problem, expected));
         }
         Ok(())
     }
@@ -87,6 +91,16 @@ impl TargetContract {
         if self.video && !media.wanted.video {
             let problem = format!("is false; {title} refuses sound alone");
             return Err(breach("hasVideo", problem, "hasVideo true"));
+        }
+        Ok(())
+    }
+
+    /// Whether the service takes sound that is coded like this.
+    pub(crate) fn check_coding(&self, audio: TargetAudio) -> Result<(), ContractBreach> {
+        let demands_aac = self.aac.unwrap_or(!self.audio_sample_rates_hz.is_empty());
+        if audio == TargetAudio::Source && demands_aac {
+            let problem = format!("is source; {} takes only AAC", self.title);
+            return Err(breach("rtmpAudio", problem, "aac, or no rtmpAudio"));
         }
         Ok(())
     }
@@ -189,6 +203,19 @@ mod tests {
         assert_eq!(ivs.check_media(media(false, true, false)).map_err(|b| b.field), Err("hasAudio"));
         assert_eq!(ivs.check_media(media(false, true, true)), Ok(()), "silence stands in");
         assert_eq!(contract("cloudflare-stream").check_media(media(true, false, false)), Ok(()));
+    }
+
+    #[test]
+    fn the_calls_own_sound_goes_only_where_more_than_aac_is_taken() {
+        for name in ["youtube", "twitch", "facebook", "cloudflare-stream", "aws-ivs", "akamai", "huawei-live"]
+        {
+            let breach = contract(name).check_coding(TargetAudio::Source).expect_err(name);
+            assert_eq!((breach.field, &*breach.expected), ("rtmpAudio", "aac, or no rtmpAudio"));
+            assert_eq!(contract(name).check_coding(TargetAudio::Aac), Ok(()));
+        }
+        for name in ["wowza", "adobe-media-server", "nginx-rtmp", "srs", "sipcast"] {
+            assert_eq!(contract(name).check_coding(TargetAudio::Source), Ok(()), "{name}");
+        }
     }
 
     #[test]

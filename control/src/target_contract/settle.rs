@@ -4,7 +4,7 @@
 //! Leaves out: the contracts' rules themselves (`check`), look-ups and placing the call (`broadcast`).
 
 use sipcast_contract::options::AacOptions;
-use sipcast_contract::{MediaWanted, limits};
+use sipcast_contract::{MediaWanted, RtmpUrl, limits};
 
 use super::TargetContracts;
 use super::check::{ContractBreach, PublishedMedia, sound_for, video_bit_rate_for};
@@ -84,31 +84,36 @@ impl TargetOrder {
         prefix: Option<&StreamPrefix>,
         backups: &mut Vec<Self>,
     ) -> Result<(), FieldFault> {
-        let choose = |url| {
-            contracts.choose(self.service.as_deref(), Some(url)).map_err(|_| {
-                let expected = format!("{}, or none", contracts.names());
-                FieldFault::new("rtmpService", "is no known service", expected)
-            })
+        let choose = |url: &RtmpUrl| match &self.service {
+            Some(name) => contracts.of_service(name),
+            None => Ok(contracts.by_host(url.host())),
         };
         self.contract = choose(&self.url)?;
         let name = prefix.map_or_else(|| self.stream.reveal().clone(), |prefix| self.published_name(prefix));
         if let Some(contract) = &self.contract {
             contract.check_target(&self.url, &name)?;
             contract.check_media(media)?;
+            contract.check_coding(self.audio)?;
         }
         let Some((url, url_as_ordered)) = self.backup.take() else { return Ok(()) };
         let at_backup = |breach: ContractBreach| match breach.field {
             "rtmpUrl" => ContractBreach { field: "rtmpBackupUrl", ..breach },
             _ => breach,
         };
-        let contract = contracts.choose(self.service.as_deref(), Some(&url)).unwrap_or_default();
+        let contract = choose(&url)?;
         if let Some(contract) = &self.contract {
             contract.check_backup(&self.url, &url).map_err(at_backup)?;
         }
         if let Some(contract) = &contract {
             contract.check_target(&url, &name).map_err(at_backup)?;
+            contract.check_coding(self.audio)?;
         }
-        let backup = Self { url, url_as_ordered, contract, stream: name.into(), ..self.clone() };
+        // Both names end alike, whatever list the target is in.
+        let url_field = match self.url_field.strip_suffix("rtmpUrl") {
+            Some(at) => format!("{at}rtmpBackupUrl").into(),
+            None => "rtmpBackupUrl".into(),
+        };
+        let backup = Self { url, url_as_ordered, url_field, contract, stream: name.into(), ..self.clone() };
         backups.push(backup);
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! `/push/*`.
 
 use serde_json::{Value, json};
-use sipcast_contract::{BroadcastId, Command, Report, RtmpTarget};
+use sipcast_contract::{BroadcastId, Command, Report, RtmpTarget, TargetAudio};
 use sipcast_sip::event::CallStatus;
 
 use super::bench::{Bench, capture, order};
@@ -173,4 +173,84 @@ async fn wrong_orders_are_refused() {
         assert_eq!(answer.status, 200, "{n}");
     }
     assert_eq!(bench.post("push/startup", push("hall", "rtmp://127.0.0.1/more")).await.status, 409);
+}
+
+#[tokio::test]
+async fn targets_get_the_calls_own_sound_where_that_is_ordered() {
+    let mut bench = Bench::new();
+    let mut direct = order("a");
+    direct["rtmpAudio"] = json!("source");
+    bench.place(direct).await.answer().await;
+    assert_eq!(added(&mut bench).await.audio, TargetAudio::Source);
+    for (n, (field, options, expected)) in [
+        (Value::Null, json!({}), TargetAudio::Aac),
+        (json!("source"), json!({}), TargetAudio::Source),
+        (Value::Null, json!({"audio": "Source"}), TargetAudio::Source),
+        (json!("aac"), json!({"audio": "source"}), TargetAudio::Aac),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut ordered = push("a", &format!("rtmp://127.0.0.1/{n}"));
+        ordered["rtmpAudio"] = field;
+        ordered["options"] = options;
+        let answer = bench.post("push/startup", ordered).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert_eq!(added(&mut bench).await.audio, expected);
+    }
+}
+
+#[tokio::test]
+async fn orders_of_sound_that_cannot_be_name_field_problem_and_remedy() {
+    let mut bench = Bench::new();
+    bench.place(capture("a", "hall")).await.answer().await;
+    let mut unknown = push("hall", "rtmp://127.0.0.1/live");
+    unknown["rtmpAudio"] = json!("opus");
+    let mut no_text = push("hall", "rtmp://127.0.0.1/live");
+    no_text["options"] = json!({"audio": true});
+    let mut refused = push("hall", "rtmp://a.rtmp.youtube.com/live2/0123456789abcdef-key");
+    refused["rtmpTransponderFullUrl"] = json!(true);
+    refused["rtmpAudio"] = json!("source");
+    for (ordered, field, expected) in [
+        (unknown, "rtmpAudio", "aac or source"),
+        (no_text, "options.audio", "aac or source"),
+        (refused, "rtmpAudio", "aac, or no rtmpAudio"),
+    ] {
+        let answer = bench.post("push/startup", ordered).await;
+        let problem = answer.json();
+        assert_eq!(
+            (answer.status, &problem["field"], &problem["expected"]),
+            (400, &json!(field), &json!(expected))
+        );
+    }
+    let mut direct = order("b");
+    direct["rtmpService"] = json!("twitch");
+    direct["rtmpUrl"] = json!("rtmp://live.twitch.tv/app");
+    direct["rtmpStream"] = json!("live_0123456789abcdef");
+    direct["rtmpAudio"] = json!("source");
+    let answer = bench.post("call/startup", direct).await;
+    assert_eq!((answer.status, &answer.json()["field"]), (400, &json!("rtmpAudio")), "before dialling");
+    assert!(answer.body.contains("Twitch"), "{}", answer.body);
+    assert_eq!(bench.post("call/find", json!({"callId": "b"})).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_fault_of_the_backup_is_one_of_its_field() {
+    let mut bench = Bench::new();
+    let mut direct = order("a");
+    direct["rtmpBackupUrl"] = json!("rtmp://127.0.0.1/backup");
+    bench.place(direct.clone()).await.answer().await;
+    let published = [added(&mut bench).await, added(&mut bench).await];
+    assert_eq!(published[0].stream_name, published[1].stream_name, "the same name at both");
+    direct["callId"] = json!("b");
+    direct["rtmpUrl"] = json!("rtmp://127.0.0.1/elsewhere");
+    let taken = bench.post("call/startup", direct).await;
+    assert_eq!((taken.status, &taken.json()["field"]), (409, &json!("rtmpBackupUrl")), "{}", taken.body);
+    let mut pushed = push("a", "rtmp://127.0.0.1/more");
+    pushed["rtmpBackupUrl"] = json!("rtmp://no-such-host.invalid/live");
+    let unknown = bench.post("push/startup", pushed.clone()).await;
+    assert_eq!((unknown.status, &unknown.json()["field"]), (400, &json!("rtmpBackupUrl")));
+    pushed["rtmpBackupUrl"] = json!("rtmp://127.0.0.1/backup");
+    let taken = bench.post("push/startup", pushed).await;
+    assert_eq!((taken.status, &taken.json()["field"]), (409, &json!("rtmpBackupUrl")));
 }

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::Request;
 use serde_json::{Value, json};
-use sipcast_contract::Command;
+use sipcast_contract::{Command, TargetAudio, limits};
 use sipcast_sip::event::CallStatus;
 
 use super::bench::{Answer, Bench, order as compatible_order};
@@ -190,4 +190,65 @@ async fn the_document_and_its_page_are_served_from_here() {
         page.headers["content-security-policy"].to_str().is_ok_and(|p| p.starts_with("default-src 'self'"))
     );
     assert!(!page.body.contains("http://") && !page.body.contains("https://"), "{}", page.body);
+}
+
+#[tokio::test]
+async fn targets_say_how_their_sound_is_coded() {
+    let mut bench = Bench::new();
+    let mut source = order("a");
+    source["targets"][0]["rtmpAudio"] = json!("source");
+    let created = post(&bench, "broadcasts", &source).await;
+    assert_eq!((created.status, &created.json()["targets"][0]["rtmpAudio"]), (201, &json!("source")));
+    bench.calls.recv().await.expect("placed").answer().await;
+    let published = loop {
+        if let Command::AddTarget { spec, .. } = bench.command().await {
+            break spec;
+        }
+    };
+    assert_eq!(published.audio, TargetAudio::Source);
+    let plain = post(&bench, "broadcasts/a/targets", &json!({"rtmpUrl": "rtmp://127.0.0.1/other/key"})).await;
+    assert_eq!((plain.status, &plain.json()["rtmpAudio"]), (201, &json!("aac")));
+    let target = json!({"rtmpUrl": "rtmp://127.0.0.1/other/key3", "rtmpAudio": "mp3"});
+    assert_problem(&post(&bench, "broadcasts/a/targets", &target).await, 422, Some("rtmpAudio"));
+    let mut refused = order("b");
+    refused["targets"][0] = json!({
+        "rtmpService": "youtube", "rtmpStream": "0123456789abcdef-key", "rtmpAudio": "source",
+    });
+    let refusal = post(&bench, "broadcasts", &refused).await;
+    assert_problem(&refusal, 422, Some("targets[0].rtmpAudio"));
+    assert_eq!(refusal.json()["expected"], "aac, or no rtmpAudio");
+}
+
+#[tokio::test]
+async fn a_target_needs_a_url_or_a_service_that_has_one() {
+    let bench = Bench::new();
+    let with = |target: Value| {
+        let mut order = order("a");
+        order["targets"][0] = target;
+        order
+    };
+    for (target, field) in [
+        (json!({"rtmpStream": "key"}), "targets[0].rtmpUrl"),
+        (json!({"rtmpStream": "key", "rtmpService": "wowza"}), "targets[0].rtmpUrl"),
+        (json!({"rtmpStream": "key", "rtmpService": "myspace"}), "targets[0].rtmpService"),
+        (json!({"rtmpStream": "key", "rtmpService": "youtube"}), "targets[0].rtmpStream"),
+        (
+            json!({"rtmpUrl": "rtmp://127.0.0.1/live/key", "rtmpBackupUrl": "rtmp://no-such-host.invalid/live"}),
+            "targets[0].rtmpBackupUrl",
+        ),
+        (
+            json!({"rtmpUrl": "rtmp://127.0.0.1/live/key", "rtmpBackupUrl": "rtmp://127.0.0.1/live"}),
+            "targets[0].rtmpBackupUrl",
+        ),
+    ] {
+        let refusal = post(&bench, "broadcasts", &with(target)).await;
+        assert_problem(&refusal, if refusal.status == 409 { 409 } else { 422 }, Some(field));
+    }
+}
+
+#[tokio::test]
+async fn the_document_knows_the_limit_of_targets() {
+    let document = get(&Bench::new(), "openapi.json").await.json();
+    let targets = &document["components"]["schemas"]["BroadcastOrder"]["properties"]["targets"];
+    assert_eq!(targets["maxItems"], json!(limits::TARGETS_PER_BROADCAST_MAX));
 }

@@ -78,9 +78,7 @@ impl From<OrderError> for Refusal {
     fn from(error: OrderError) -> Self {
         match error {
             OrderError::Field(fault) => fault.into(),
-            OrderError::Start(error) => error.into(),
-            OrderError::KeyReused => Self(Problem::key_reused()),
-            OrderError::KeyInUse => Self(Problem::key_in_use()),
+            error => Self(error.into()),
         }
     }
 }
