@@ -247,8 +247,13 @@ impl Publication {
         let Some(track) = &self.video else { return };
         let is_idr = message.kind == MessageKind::IdrPicture;
         for (_, sender) in self.pictures.iter_mut().filter(|(_, sender)| sender.wants(is_idr)) {
-            let mut body = Vec::with_capacity(message.body.iter().map(|segment| segment.len()).sum());
-            message.body.iter().for_each(|segment| body.extend_from_slice(segment));
+            let mut body: Vec<u8> =
+                Vec::with_capacity(message.body.iter().map(|segment| segment.len()).sum());
+            for segment in message.body {
+                let at = body.len();
+                body.resize(at + segment.len(), 0);
+                segment.copy_to_slice(&mut body[at..]);
+            }
             let (config, timestamp_ms) = (track.config.clone(), message.timestamp_ms);
             sender.push(Picture { is_idr, timestamp_ms, config, body: body.into() });
         }

@@ -326,3 +326,74 @@ const STALL_MAX: Duration = Duration::from_secs(15);
 const VIDEO_HEADER_LEN: usize = 5;
 /// FLV AudioTagHeader of AAC (§E.4.2.1).
 const AUDIO_HEADER_LEN: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sipcast_contract::{RtmpUrl, Secret};
+    use sipcast_pool::Pool;
+
+    const SPS: &[u8] = &[0x67, 0x42, 0xc0, 0x1e, 0xd9, 0x00, 0xa0, 0x47, 0xfe, 0xc8];
+
+    fn pull() -> Pull {
+        let url = RtmpUrl::parse("rtmp://127.0.0.1/live").expect("valid");
+        let spec = RtmpTarget::new(url, Secret::new("talk".to_owned()), Vec::new());
+        Pull::new(TargetId(1), RtmpTarget { plays: true, ..spec }, 1, Timestamp::ZERO)
+    }
+
+    fn played(is_video: bool, timestamp_ms: u32, payload: &[u8]) -> PlayedMessage {
+        PlayedMessage { timestamp_ms, is_video, payload: Bytes::copy_from_slice(payload) }
+    }
+
+    #[test]
+    fn time_goes_on_over_a_reconnection_and_the_wrap_of_the_server() {
+        let mut pull = pull();
+        assert_eq!([u32::MAX - 9, u32::MAX, 30].map(|at| pull.time(at)), [0, 9, 40]);
+        pull.offset_ms = None;
+        assert_eq!([7_000, 7_023].map(|at| pull.time(at)), [82, 105]);
+        // Sound and picture are interleaved: a little back is no restart.
+        assert_eq!(pull.time(7_010), 92);
+    }
+
+    #[test]
+    fn any_bodies_are_survived_and_sound_goes_over_lines() {
+        let mut pull = pull();
+        let pool = Pool::new(256, 2048);
+        let mut ws = Workspace::new(pool.clone());
+        let (mut lines, mut publication) = (LinesOut::default(), Publication::new());
+        let (sender, receiver) = sipcast_contract::sound::line();
+        assert!(lines.add(sipcast_contract::sound::LineId(1), sender));
+        let mut bodies: Vec<(bool, Vec<u8>)> = vec![
+            (false, vec![]),
+            (true, vec![]),
+            (false, vec![0xaf]),
+            (false, vec![0xaf, 0]),
+            (false, vec![0xaf, 0, 0x12]),
+            (true, vec![0x17, 0, 0, 0, 0]),
+            (true, vec![0x17, 1, 0, 0, 0, 0, 0, 0, 1, 0x65]),
+            (true, vec![0x90, b'h', b'v', b'c', b'1']),
+            (false, vec![0x2f, 1, 2]),
+        ];
+        let record = flv::video::avc_decoder_configuration_record(&[SPS], &[&[0x68, 0xce, 0x3c, 0x80]]);
+        if let Ok(record) = record {
+            for len in 0..record.len() {
+                bodies.push((true, [&[0x17, 0, 0, 0, 0], &record[..len]].concat()));
+            }
+        }
+        let mut encoder =
+            Transcoder::new(&AacOptions::default(), Timestamp::ZERO).expect("the default options encode");
+        bodies.push((false, [&[0xaf, 0], encoder.audio_specific_config()].concat()));
+        encoder.handle_timeout(Timestamp::from_millis(1_000));
+        while let Some(frame) = encoder.poll_frame(&mut ws.arena) {
+            bodies.push((false, [&[0xaf, 1], &frame.data[..]].concat()));
+        }
+        for (n, (is_video, body)) in bodies.iter().enumerate() {
+            let message = played(*is_video, n as u32 * 20, body);
+            pull.take(&message, Timestamp::from_millis(n as u64), &mut ws, &mut lines, &mut publication);
+        }
+        assert!(publication.is_started() && receiver.waiting() > 24_000 / 4, "{receiver:?}");
+        drop((encoder, publication, bodies));
+        ws.close();
+        assert_eq!(pool.held(), 0);
+    }
+}
