@@ -37,7 +37,9 @@ pub(in crate::rest) use problem::Refusal;
         description = "Phones SIP callees and publishes their picture and sound live to RTMP targets.\n\n\
             A broadcast is one call in and any number of RTMP targets out. Fields have the names of the compatible \
             API under `/rest-api`, with native JSON types, and unknown fields are refused. Every refusal is \
-            `application/problem+json` (RFC 9457) that names the `field` and what was `expected`.",
+            `application/problem+json` (RFC 9457) that names the `field` and what was `expected`.\n\n\
+            Where the operator has set API keys, every request needs one as `Authorization: Bearer`, as `X-API-Key`, or \
+            as password of Basic; without it the answer is 401. Too many requests are answered with 429.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     tags(
