@@ -510,6 +510,9 @@ fn control_options(
         .parse()
         .context("rest.allow_origin is no header value: expected * or scheme://host[:port]")?;
     let (media, advertised) = (config.media.address, config.sip.advertised_address);
+    if let Some(directory) = &config.rest.sounds_dir {
+        anyhow::ensure!(directory.is_dir(), "rest.sounds_dir {}: is no directory", directory.display());
+    }
     Ok(ControlOptions {
         broadcasts_max: config.rest.broadcasts_max,
         grace: Duration::from_secs(config.rest.finished_call_grace_s.into()),
