@@ -1,4 +1,4 @@
-//! Records UDP on loopback with tcpdump and reads the capture (pcap 2.4, Ethernet, IPv4).
+//! Records loopback with tcpdump; reads UDP (pcap 2.4, Ethernet, IPv4) itself and leaves TCP to tshark.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,24 +24,38 @@ pub struct Datagram {
 impl Capture {
     /// Captures datagrams to ports `first..=last` of loopback.
     pub fn start(directory: &Path, first: u16, last: u16) -> Self {
+        Self::start_with(directory, &format!("udp dst portrange {first}-{last}"))
+    }
+
+    /// Captures both directions of every TCP connection to `port` of loopback.
+    pub fn start_tcp(directory: &Path, port: u16) -> Self {
+        Self::start_with(directory, &format!("tcp port {port}"))
+    }
+
+    fn start_with(directory: &Path, filter: &str) -> Self {
         let file = directory.join("capture.pcap");
         let mut command = Command::new("tcpdump");
         command
             .args(["-i", "lo", "-n", "-U", "-B", "16384", "-s", "0", "--immediate-mode", "-Z", "root", "-w"])
             .arg(&file)
-            .arg(format!("udp dst portrange {first}-{last}"));
+            .arg(filter);
         let mut process = Process::start("tcpdump", directory, &mut command);
         process.wait_for_output("listening on lo", Duration::from_secs(10));
         Self { process, file }
     }
 
     /// Ends it and reads what it holds; fails if the kernel dropped any of it.
-    pub fn stop(mut self) -> Vec<Datagram> {
+    pub fn stop(self) -> Vec<Datagram> {
+        read(&std::fs::read(self.stop_file()).expect("tcpdump's file"))
+    }
+
+    /// Ends it and gives its file; fails if the kernel dropped any of it.
+    pub fn stop_file(mut self) -> PathBuf {
         self.process.signal("INT");
         self.process.wait_for_end(Duration::from_secs(10));
         let log = self.process.output();
         assert!(log.contains("0 packets dropped by kernel"), "{log}");
-        read(&std::fs::read(&self.file).expect("tcpdump's file"))
+        self.file
     }
 }
 
