@@ -215,7 +215,8 @@ impl Broadcasts {
         };
         let target = self.shared.registry().next_target();
         let key = uri.shown().to_owned();
-        let source = Source::Pull { uri, target, state: TargetState::Connecting };
+        let state = TargetState::Connecting;
+        let source = Source::Pull { uri, url: spec.url.clone(), target, state };
         self.start_local(key, &name, source, move |broadcast| Command::Pull {
             broadcast,
             target,
@@ -238,6 +239,17 @@ impl Broadcasts {
             })
         };
         registry.iter_live().filter_map(view).collect()
+    }
+
+    /// Looks up a pulled stream's host once more and tells the shard.
+    pub(crate) async fn look_up_pull_again(self, id: BroadcastId, target: TargetId, url: RtmpUrl) {
+        // Without an answer the connection keeps its old addresses.
+        let Ok(addresses) = self.shared.addresses_of(&url).await else { return };
+        let registry = self.shared.registry();
+        let Some(broadcast) = registry.get(id).filter(|b| b.is_live()) else { return };
+        let command = Command::SetAddresses { broadcast: id, target, addresses };
+        // A full mailbox: the next failure asks again.
+        let _ = self.shared.shards[broadcast.shard].send(command);
     }
 
     /// Notes what a shard told of a pulled stream's connection. `false`: the broadcast pulls none by this name.

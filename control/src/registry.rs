@@ -133,6 +133,8 @@ pub(crate) enum Source {
     Pull {
         /// As ordered.
         uri: OrderedUrl,
+        /// Of the server.
+        url: RtmpUrl,
         /// Name of the connection.
         target: TargetId,
         /// As the shard last told.

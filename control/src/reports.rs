@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use crate::broadcast::Broadcasts;
 use crate::events::EventKind;
 use crate::push;
+use crate::registry::Source;
 use crate::resolve;
 
 /// Starts the thread.
@@ -109,6 +110,15 @@ fn take_target_state(
     }
     let mut registry = broadcasts.shared.registry();
     if Broadcasts::note_pull(&mut registry, id, target_id, state) {
+        let url = registry.get(id).and_then(|b| match &b.source {
+            Source::Pull { url, .. } => Some(url.clone()),
+            Source::Call | Source::Mixer { .. } => None,
+        });
+        if let (TargetState::Reconnecting(_), Some(url)) = (state, url)
+            && resolve::literal(&url).is_none()
+        {
+            runtime.spawn(broadcasts.clone().look_up_pull_again(id, target_id, url));
+        }
         return;
     }
     let Some(broadcast) = registry.get_mut(id) else { return };

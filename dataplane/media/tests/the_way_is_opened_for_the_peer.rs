@@ -39,7 +39,10 @@ fn receiver_reports_tell_what_came_and_bye_ends_it() {
         let packets = sent.flat_map(|sent| rtcp::parse(&sent.bytes).flatten());
         packets
             .filter_map(|packet| match packet {
-                RtcpPacket::ReceiverReport { blocks, .. } => blocks.clone().next().map(|block| block.ssrc),
+                // Keep-alives make us a sender for a while (RFC 3550 §6.4).
+                RtcpPacket::SenderReport(_, blocks) | RtcpPacket::ReceiverReport { blocks, .. } => {
+                    blocks.clone().next().map(|block| block.ssrc)
+                }
                 _ => None,
             })
             .collect()
