@@ -4,6 +4,7 @@ mod support;
 
 mod baresip_to_nginx;
 mod baresip_with_srtp;
+mod codecs;
 mod command_line;
 mod demo_page;
 mod grpc;
@@ -14,6 +15,8 @@ mod rtmp_dissected;
 mod rtmp_peers;
 mod rtmp_server_restarts;
 mod rtmps;
+mod service_profiles;
+mod sip_ways;
 mod sipp_callee;
 mod sounds_and_streams;
 mod srtp_against_others;

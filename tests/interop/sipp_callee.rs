@@ -141,6 +141,81 @@ fn hold_and_resume() {
 }
 
 #[test]
+fn hold_in_all_forms() {
+    let (sipcast, callee) = (short_grace(), Sipp::start("hold_forms", &[]));
+    call(&sipcast, &callee);
+    sipcast.wait_for_status("call", "ESTABLISHED", SOON);
+    // With sendonly the callee goes on sending, and recvonly is no hold (RFC 3264 §8.4).
+    for form in ["inactive", "0.0.0.0"] {
+        wait_for(&format!("hold: {form}"), SOON, || {
+            (sipcast.call("call")?["status"] == "HOLD").then_some(())
+        });
+        sipcast.wait_for_status("call", "ESTABLISHED", SOON);
+    }
+    wait_for("all seven ACKs and our own", SOON, || {
+        let ladder = sipcast.ladder("call");
+        let lines = ladder["entries"].as_array()?.iter().filter_map(|entry| entry["startLine"].as_str());
+        (lines.filter(|line| line.starts_with("ACK")).count() == 8).then_some(())
+    });
+    hang_up(&sipcast);
+    callee.assert_passed();
+    gone(sipcast);
+}
+
+#[test]
+fn update_refreshes_and_holds() {
+    let (sipcast, callee) = (short_grace(), Sipp::start("update", &[]));
+    call(&sipcast, &callee);
+    sipcast.wait_for_status("call", "HOLD", SOON);
+    sipcast.wait_for_status("call", "ESTABLISHED", SOON);
+    hang_up(&sipcast);
+    callee.assert_passed();
+    gone(sipcast);
+}
+
+#[test]
+fn an_offer_is_made_in_mid_call() {
+    let (sipcast, callee) = (short_grace(), Sipp::start("late_offer", &[]));
+    call(&sipcast, &callee);
+    sipcast.wait_for_status("call", "ESTABLISHED", SOON);
+    wait_for("the ACK with an answer", SOON, || {
+        let ladder = sipcast.ladder("call");
+        let answered = |entry: &serde_json::Value| {
+            let text = entry["text"].as_str().unwrap_or_default();
+            entry["startLine"].as_str().is_some_and(|line| line.starts_with("ACK"))
+                && text.contains("m=audio")
+        };
+        ladder["entries"].as_array()?.iter().any(answered).then_some(())
+    });
+    hang_up(&sipcast);
+    callee.assert_passed();
+    gone(sipcast);
+}
+
+#[test]
+fn early_media_is_acknowledged() {
+    let (sipcast, callee) = (short_grace(), Sipp::start("reliable_early_media", &[]));
+    call(&sipcast, &callee);
+    sipcast.wait_for_status("call", "RING_MEDIA", SOON);
+    sipcast.wait_for_status("call", "ESTABLISHED", SOON);
+    hang_up(&sipcast);
+    callee.assert_passed();
+    gone(sipcast);
+}
+
+#[test]
+fn a_refused_offer_is_followed_by_a_plainer_one() {
+    let (sipcast, callee) = (short_grace(), Sipp::start("refuses_keys", &[]));
+    let mut order = order("call", callee.port, NOWHERE, "call");
+    order["mediaSecurity"] = "opportunistic".into();
+    assert_eq!(sipcast.post("call/startup", &order).status, 200);
+    sipcast.wait_for_status("call", "ESTABLISHED", SOON);
+    hang_up(&sipcast);
+    callee.assert_passed();
+    gone(sipcast);
+}
+
+#[test]
 fn nobody_there() {
     let sipcast = short_grace();
     let port = ports::free(1);

@@ -1,16 +1,14 @@
 //! SRTP against other implementations, packet by packet: libsrtp in both directions, FFmpeg as sender.
 
-use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Write as _};
 use std::net::UdpSocket;
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use sipcast_contract::{Secret, SrtpMaster, SrtpSuite, Timestamp};
 use sipcast_media::srtp::{SrtpError, SrtpReceiver, SrtpSender, TRAILER_LEN_MAX};
 
-use crate::support::process::{Process, directory, run};
+use crate::support::libsrtp::{Libsrtp, base64};
+use crate::support::process::{Process, directory};
 
 const SUITES: [SrtpSuite; 3] =
     [SrtpSuite::AesCm128HmacSha1_80, SrtpSuite::AesCm128HmacSha1_32, SrtpSuite::AeadAes128Gcm];
@@ -22,7 +20,7 @@ fn libsrtp_reads_what_we_protect_and_the_reverse_across_wraps() {
     for suite in SUITES {
         let master = master(suite);
         let (mut sender, mut receiver) = (SrtpSender::new(suite, &master), SrtpReceiver::new(suite, &master));
-        let mut peer = Libsrtp::start(suite, &master);
+        let mut peer = libsrtp(suite, &master);
         // From 65 533 over three wraps, with gaps, packets of many lengths, reports in between.
         let mut number = 65_533u32;
         for round in 0..900usize {
@@ -60,7 +58,7 @@ fn what_libsrtp_sent_is_taken_out_of_order_and_once() {
     for suite in SUITES {
         let master = master(suite);
         let mut receiver = SrtpReceiver::new(suite, &master);
-        let mut peer = Libsrtp::start(suite, &master);
+        let mut peer = libsrtp(suite, &master);
         let packets: Vec<Vec<u8>> = (65_500..65_700u32)
             .map(|number| peer.ask("protect", "rtp", &rtp(number as u16, 100)).expect("protected"))
             .collect();
@@ -117,50 +115,6 @@ fn what_ffmpeg_sends_is_read() {
     }
 }
 
-/// The program of `libsrtp/peer.c`, one packet a line.
-struct Libsrtp {
-    process: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-impl Libsrtp {
-    fn start(suite: SrtpSuite, master: &Secret<SrtpMaster>) -> Self {
-        let program = directory("libsrtp").join("peer");
-        let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/interop/libsrtp/peer.c");
-        run(Command::new("cc").arg("-o").arg(&program).arg(source).arg("-lsrtp2"));
-        let master = master.reveal();
-        let key = [&master.key[..], &master.salt[..suite.salt_len()]].concat();
-        let mut process = Command::new(program)
-            .args([suite.name(), &hex(&key)])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("just compiled");
-        let input = process.stdin.take().expect("piped");
-        let output = BufReader::new(process.stdout.take().expect("piped"));
-        Self { process, input, output }
-    }
-
-    /// `None`: libsrtp refuses.
-    fn ask(&mut self, action: &str, kind: &str, packet: &[u8]) -> Option<Vec<u8>> {
-        writeln!(self.input, "{action} {kind} {}", hex(packet)).expect("it reads");
-        let mut line = String::new();
-        self.output.read_line(&mut line).expect("it answers");
-        let line = line.trim();
-        let byte = |at| u8::from_str_radix(&line[at..at + 2], 16).expect("hexadecimal");
-        (!line.starts_with("error")).then(|| (0..line.len()).step_by(2).map(byte).collect())
-    }
-}
-
-impl Drop for Libsrtp {
-    fn drop(&mut self) {
-        // It may have ended by itself; either way it is our child.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 fn master(suite: SrtpSuite) -> Secret<SrtpMaster> {
     let seed = suite.name().len() as u8;
     Secret::new(SrtpMaster {
@@ -193,21 +147,7 @@ fn protect(packet: &[u8], with: impl FnOnce(&mut [u8], usize) -> Result<usize, S
     out
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-/// RFC 4648 §4 of 30 bytes, which need no padding.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    assert_eq!(bytes.len() % 3, 0);
-    let mut text = String::new();
-    for three in bytes.chunks(3) {
-        let word = u32::from_be_bytes([0, three[0], three[1], three[2]]);
-        text.extend([18, 12, 6, 0].map(|shift| char::from(ALPHABET[(word >> shift) as usize & 63])));
-    }
-    text
+fn libsrtp(suite: SrtpSuite, master: &Secret<SrtpMaster>) -> Libsrtp {
+    let master = master.reveal();
+    Libsrtp::start(suite.name(), &[&master.key[..], &master.salt[..suite.salt_len()]].concat())
 }

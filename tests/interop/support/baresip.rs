@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use super::authority::Identity;
 use super::ports;
 use super::process::{Process, directory, run};
 
@@ -38,10 +39,25 @@ impl Baresip {
 
     /// Starts one with an account line of its own.
     pub fn start_with(account: &str) -> Self {
-        let port = ports::free(1);
+        Self::start_saying(account, &clip().1)
+    }
+
+    /// Starts one that says what a WAV file holds, in the rate and channels of its codec, from the start of each call.
+    pub fn start_saying(account: &str, sound: &Path) -> Self {
+        Self::start_configured(account, sound, "")
+    }
+
+    /// Starts one that also listens for TLS, one port above, and trusts `roots`.
+    pub fn start_tls(account: &str, identity: &Identity, roots: &Path) -> Self {
+        let tls = format!("sip_certificate {}\nsip_cafile {}\n", identity.both.display(), roots.display());
+        Self::start_configured(account, &clip().1, &tls)
+    }
+
+    fn start_configured(account: &str, sound: &Path, settings: &str) -> Self {
+        let port = ports::free(2);
         let rtp_port = ports::free(20);
         let directory = directory("baresip");
-        let (clip, beeps) = clip();
+        let clip = &clip().0;
         let configuration = format!(
             "poll_method epoll\nsip_listen 127.0.0.1:{port}\nnet_interface 127.0.0.1\n\
              module_path /usr/lib/baresip/modules\n\
@@ -49,9 +65,9 @@ impl Baresip {
              video_size 640x360\nvideo_bitrate 1000000\nvideo_fps 30\n\
              rtp_ports {rtp_port}-{}\nrtcp_enable yes\nrtcp_mux no\n\
              module g711.so\nmodule aufile.so\nmodule aubridge.so\nmodule avcodec.so\nmodule avformat.so\n\
-             module srtp.so\n\
-             module_app account.so\nmodule_app menu.so\navcodec_h264enc libx264\n",
-            beeps.display(),
+             module srtp.so\nmodule g722.so\nmodule opus.so\n\
+             module_app account.so\nmodule_app menu.so\navcodec_h264enc libx264\n{settings}",
+            sound.display(),
             clip.display(),
             rtp_port + 19,
         );

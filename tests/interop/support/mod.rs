@@ -1,13 +1,16 @@
 //! Peers, process and readers that the scenarios share. Everything runs on loopback and on free ports, and ends
 //! with the test that started it.
 
+pub mod authority;
 pub mod baresip;
 pub mod callee;
 pub mod flv;
 pub mod h264;
 pub mod http;
 pub mod kamailio;
+pub mod libsrtp;
 pub mod live_call;
+pub mod name_server;
 pub mod nginx;
 pub mod node_media_server;
 pub mod pcap;
@@ -15,9 +18,11 @@ pub mod playback;
 pub mod ports;
 pub mod process;
 pub mod python;
+pub mod room;
 pub mod rtp;
 pub mod sipcast;
 pub mod sipp;
+pub mod sound;
 pub mod webdriver;
 
 use std::time::{Duration, Instant};

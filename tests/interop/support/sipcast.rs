@@ -94,6 +94,11 @@ impl Sipcast {
         request(self.rest, "GET", "/statistics", "").expect("an answer").json()
     }
 
+    /// The SIP messages of a call.
+    pub fn ladder(&self, call_id: &str) -> Value {
+        request(self.rest, "GET", &format!("/calls/{call_id}/ladder"), "").expect("an answer").json()
+    }
+
     /// Its log so far.
     pub fn log(&self) -> String {
         self.process.output()
