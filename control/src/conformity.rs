@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use sipcast_contract::TargetAudio;
 use sipcast_contract::statistics::{BroadcastStatistics, TargetStatistics};
 
 use crate::broadcast::Broadcasts;
@@ -99,7 +100,7 @@ impl Broadcasts {
 impl ConformityReport {
     /// The report of a target as the registry holds it.
     pub(crate) fn of(broadcast: &Broadcast, target: &Target) -> Self {
-        Self::new(target.contract.as_deref(), &broadcast.statistics, &target.statistics)
+        Self::new(target.contract.as_deref(), &broadcast.statistics, &target.statistics, target.spec.audio)
     }
 
     /// The report of one target.
@@ -107,8 +108,9 @@ impl ConformityReport {
         contract: Option<&TargetContract>,
         broadcast: &BroadcastStatistics,
         target: &TargetStatistics,
+        audio: TargetAudio,
     ) -> Self {
-        let measured = Measured::new(broadcast, target);
+        let measured = Measured::new(broadcast, target, audio);
         let verdicts = contract.map(|contract| verdicts(contract, &measured)).unwrap_or_default();
         let judged: Vec<bool> = verdicts.iter().filter_map(|verdict| verdict.ok).collect();
         Self {
@@ -121,8 +123,14 @@ impl ConformityReport {
 }
 
 impl Measured {
-    fn new(broadcast: &BroadcastStatistics, target: &TargetStatistics) -> Self {
+    fn new(broadcast: &BroadcastStatistics, target: &TargetStatistics, audio: TargetAudio) -> Self {
         let published = &broadcast.published;
+        // What FLV has no format for goes out as AAC there, too.
+        let is_source = audio == TargetAudio::Source && published.source_sample_rate_hz > 0;
+        let (audio_sample_rate_hz, audio_channels, audio_bit_rate_bps) = match is_source {
+            true => (published.source_sample_rate_hz, 1, published.source_bit_rate_bps),
+            false => (published.audio_sample_rate_hz, published.audio_channels, published.audio_bit_rate_bps),
+        };
         let [profile_idc, _, level_idc] = published.profile;
         Self {
             video_bit_rate_bps: published.video_bit_rate_bps,
@@ -138,9 +146,9 @@ impl Measured {
             picture_bytes_max: published.picture_bytes_max,
             oversized: target.oversized,
             republished: target.republished,
-            audio_sample_rate_hz: published.audio_sample_rate_hz,
-            audio_channels: published.audio_channels,
-            audio_bit_rate_bps: published.audio_bit_rate_bps,
+            audio_sample_rate_hz,
+            audio_channels,
+            audio_bit_rate_bps,
             audio_gaps: published.audio_gaps,
             audio_gap_max_ms: published.audio_gap_max_ms,
             publishing_for_seconds: target.publishing_for.as_secs_f64(),
@@ -343,18 +351,23 @@ mod tests {
     fn a_call_that_keeps_to_the_contract_conforms() {
         let (broadcast, target) = figures();
         for name in ["youtube", "facebook", "aws-ivs", "aws-ivs-real-time", "twitch", "nginx-rtmp"] {
-            let report = ConformityReport::new(Some(&contract(name)), &broadcast, &target);
+            let report = ConformityReport::new(Some(&contract(name)), &broadcast, &target, TargetAudio::Aac);
             assert_eq!((report.conforms, broken(&report)), (Some(true), vec![]), "{name}");
             assert_eq!(report.service.as_deref(), Some(name));
         }
-        let none = ConformityReport::new(None, &broadcast, &target);
+        let none = ConformityReport::new(None, &broadcast, &target, TargetAudio::Aac);
         assert_eq!((none.conforms, none.verdicts.len(), none.measured.height), (None, 0, 720));
     }
 
     #[test]
     fn each_breach_is_named() {
         let (mut broadcast, target) = figures();
-        let report = ConformityReport::new(Some(&contract("cloudflare-stream")), &broadcast, &target);
+        let report = ConformityReport::new(
+            Some(&contract("cloudflare-stream")),
+            &broadcast,
+            &target,
+            TargetAudio::Aac,
+        );
         assert_eq!((report.conforms, broken(&report)), (Some(false), vec!["videoBitRate"]));
         assert_eq!(report.verdicts[1].demanded, "2000000 to 14000000 bit/s");
         let published = &mut broadcast.published;
@@ -363,13 +376,33 @@ mod tests {
         published.profile[0] = 100;
         published.b_pictures = 3;
         published.audio_bit_rate_bps = 64_000;
-        let report = ConformityReport::new(Some(&contract("aws-ivs")), &broadcast, &target);
+        let report = ConformityReport::new(Some(&contract("aws-ivs")), &broadcast, &target, TargetAudio::Aac);
         assert_eq!(broken(&report), ["gop", "settings", "audioBitRate"]);
-        let report = ConformityReport::new(Some(&contract("aws-ivs-real-time")), &broadcast, &target);
+        let report = ConformityReport::new(
+            Some(&contract("aws-ivs-real-time")),
+            &broadcast,
+            &target,
+            TargetAudio::Aac,
+        );
         assert_eq!(broken(&report), ["gop", "profile", "bPictures"]);
         let republished = TargetStatistics { republished: 1, ..target };
-        let report = ConformityReport::new(Some(&contract("facebook")), &broadcast, &republished);
+        let report =
+            ConformityReport::new(Some(&contract("facebook")), &broadcast, &republished, TargetAudio::Aac);
         assert_eq!(broken(&report), ["gop"]);
+    }
+
+    #[test]
+    fn the_calls_own_sound_is_judged_by_its_own_figures() {
+        let (mut broadcast, target) = figures();
+        broadcast.published.source_bit_rate_bps = 64_400;
+        let measured = |broadcast: &BroadcastStatistics, audio| {
+            let m = ConformityReport::new(Some(&contract("wowza")), broadcast, &target, audio).measured;
+            (m.audio_sample_rate_hz, m.audio_bit_rate_bps)
+        };
+        assert_eq!(measured(&broadcast, TargetAudio::Source), (48_000, 96_500), "not to be had: AAC");
+        broadcast.published.source_sample_rate_hz = 8_000;
+        assert_eq!(measured(&broadcast, TargetAudio::Source), (8_000, 64_400));
+        assert_eq!(measured(&broadcast, TargetAudio::Aac), (48_000, 96_500));
     }
 
     #[test]
@@ -378,18 +411,23 @@ mod tests {
             Some(&contract("facebook")),
             &BroadcastStatistics::default(),
             &TargetStatistics::default(),
+            TargetAudio::Aac,
         );
         assert_eq!((report.conforms, broken(&report)), (None, vec![]));
         let late = TargetStatistics { publishing_for: BEGUN_AFTER, ..TargetStatistics::default() };
-        let report =
-            ConformityReport::new(Some(&contract("facebook")), &BroadcastStatistics::default(), &late);
+        let report = ConformityReport::new(
+            Some(&contract("facebook")),
+            &BroadcastStatistics::default(),
+            &late,
+            TargetAudio::Aac,
+        );
         assert_eq!(broken(&report), ["video", "audio"]);
     }
 
     #[test]
     fn the_report_is_plain_json() {
         let (broadcast, target) = figures();
-        let report = ConformityReport::new(Some(&contract("twitch")), &broadcast, &target);
+        let report = ConformityReport::new(Some(&contract("twitch")), &broadcast, &target, TargetAudio::Aac);
         let json = serde_json::to_value(&report).expect("plain data");
         assert_eq!(json["measured"]["gopMaxSeconds"], 9.0);
         assert_eq!(json["verdicts"][0]["rule"], "audio");

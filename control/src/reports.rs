@@ -150,6 +150,13 @@ fn take_statistics(broadcasts: &Broadcasts, mut statistics: Box<ShardStatistics>
             // After the end the figures of `Closed` stand.
             let Some(broadcast) = registry.get_mut(id).filter(|b| b.is_live()) else { continue };
             note_targets(broadcast, &figures);
+            if broadcast.statistics.reordered_pictures == 0 && figures.reordered_pictures > 0 {
+                tracing::warn!(
+                    broadcast = %id,
+                    "the callee sends pictures out of display order (B pictures): players may stutter; set its encoder \
+                     to the baseline profile or to no B pictures"
+                );
+            }
             broadcast.statistics = figures;
         }
     }

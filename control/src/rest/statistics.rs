@@ -175,6 +175,8 @@ fn broadcast(figures: &BroadcastFigures) -> Value {
         "accessUnitsDropped": s.access_units_dropped,
         "aacFrames": s.aac_frames,
         "silenceSamples": s.silence_samples,
+        "reorderedPictures": s.reordered_pictures,
+        "concealedSamples": s.concealed_samples,
         "pliSent": s.pli_sent,
         "firSent": s.fir_sent,
         "tmmbrSent": s.tmmbr_sent,

@@ -55,10 +55,15 @@ pub struct BroadcastStatistics {
     pub idr_pictures: u64,
     /// Pictures given up for loss, up to the next IDR picture.
     pub access_units_dropped: u64,
+    /// Pictures whose RTP time lies before that of one that came before them: the sender codes B pictures, whose
+    /// composition time RTMP would have to carry. They are published with composition time 0.
+    pub reordered_pictures: u64,
     /// AAC frames published.
     pub aac_frames: u64,
     /// Silence put into gaps, in samples of the output rate.
     pub silence_samples: u64,
+    /// Sound made up for lost packets, in samples of the output rate.
+    pub concealed_samples: u64,
     /// Picture Loss Indications sent (RFC 4585 §6.3.1).
     pub pli_sent: u64,
     /// Full Intra Requests sent (RFC 5104 §4.3.1).
@@ -105,6 +110,12 @@ pub struct PublishedMedia {
     pub audio_sample_rate_hz: u32,
     /// Gauge: channels; 0: no sound.
     pub audio_channels: u8,
+    /// Bytes of the call's own sound, as targets get it that take it ([`crate::TargetAudio::Source`]).
+    pub source_bytes: u64,
+    /// Gauge: bit rate of that over the last [`PublishedMedia::WINDOW`], in bits per second.
+    pub source_bit_rate_bps: u32,
+    /// Gauge: sampling rate of that in Hz, one channel; 0: FLV has no format for it, and those targets get AAC.
+    pub source_sample_rate_hz: u32,
     /// Times no sound followed for longer than [`PublishedMedia::GAP_MIN`].
     pub audio_gaps: u64,
     /// Longest such time, in ms.

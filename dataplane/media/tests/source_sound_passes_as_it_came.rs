@@ -38,6 +38,10 @@ fn g711_passes_beside_aac_and_silence_is_of_the_same_codec() {
     assert!(source.sounds.windows(2).any(|pair| pair[0].1 != pair[1].1));
     assert!(muted.sounds.iter().all(|(_, body)| body[0] == 0x82 && body[1..] == [0xff; 160]));
     source.assert_monotone();
+    let published = world.pipeline.statistics().published;
+    assert_eq!((published.source_sample_rate_hz, published.audio_sample_rate_hz), (8_000, 48_000));
+    // 160 octets and the tag's first one, 50 times a second.
+    assert!((60_000..=66_000).contains(&published.source_bit_rate_bps), "{published:?}");
     world.finish();
 }
 

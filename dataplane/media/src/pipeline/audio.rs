@@ -14,7 +14,7 @@ use sipcast_pool::{Arena, Exhausted, Segment};
 
 use super::playback::Playback;
 use super::publication::{AudioTrack, Publication};
-use super::stream::{Ports, Requests, RtpStream, TransportChange};
+use super::stream::{Agreed, Ports, Requests, RtpStream, TransportChange};
 use super::targets::Sound;
 use super::{Port, Transmit, Workspace};
 use crate::audio::{AacFrame, LinesOut, PAYLOAD_MAX, Placed, SILENT_PAYLOAD_MAX, Transcoder, silent_payload};
@@ -98,8 +98,8 @@ impl AudioPath {
                 None => self.dtmf = Some(TelephoneEventSender::new(format)),
             }
         }
-        if let Some(clock_rate_hz) = media.and_then(sent_clock_rate_hz) {
-            self.stream.sender_mut().set_clock_rate(clock_rate_hz, now);
+        if let Some(format) = media.and_then(|media| media.formats.first()) {
+            self.stream.sender_mut().set_clock_rate(format.codec.clock_rate_hz(), now);
         }
         if self.transcoder.is_none() && (media.is_some() || self.options.silent_audio) {
             // Options that name no AAC stream were refused with the order; without an encoder the picture still
@@ -125,7 +125,7 @@ impl AudioPath {
     pub(super) fn handle_datagram(&mut self, from: SocketAddr, datagram: Segment, arrival: Timestamp) {
         let media = self.media.as_ref();
         self.stream.handle_datagram(from, datagram, arrival, |payload_type| {
-            media.is_some_and(|media| is_agreed(media, payload_type))
+            media.map_or(Agreed::No, |media| agreed(media, payload_type))
         });
     }
 
@@ -211,6 +211,10 @@ impl AudioPath {
 
     pub(super) fn stream_statistics(&self) -> StreamStatistics {
         self.stream.statistics()
+    }
+
+    pub(super) fn concealed_samples(&self) -> u64 {
+        self.transcoder.as_ref().map_or(0, Transcoder::concealed_samples)
     }
 
     pub(super) fn silence_samples(&self) -> u64 {
@@ -332,6 +336,7 @@ impl AudioPath {
                 continue;
             };
             let sender = self.stream.sender_mut();
+            sender.set_clock_rate(format.codec.clock_rate_hz(), payload.at);
             let timestamp = sender.timestamp(payload.at);
             let header = sender.header(format.payload_type, payload.is_first, timestamp);
             let mut packet = [0; RtpSender::HEADER_LEN + PAYLOAD_MAX];
@@ -344,7 +349,14 @@ impl AudioPath {
     }
 
     fn poll_dtmf(&mut self, now: Timestamp, arena: &mut Arena) -> Option<Transmit> {
-        let packet = self.dtmf.as_mut()?.poll(self.stream.sender_mut(), now)?;
+        let dtmf = self.dtmf.as_mut().filter(|dtmf| !dtmf.is_idle())?;
+        // RFC 4733 §2.1 wants the clock of the sound; peers that agree on another one read events in that.
+        let clock_rate_hz =
+            self.media.as_ref().and_then(|media| media.telephone_event).map(|e| e.clock_rate_hz);
+        if let Some(clock_rate_hz) = clock_rate_hz {
+            self.stream.sender_mut().set_clock_rate(clock_rate_hz, now);
+        }
+        let packet = dtmf.poll(self.stream.sender_mut(), now)?;
         // On hold there is nobody to hear the digits; they pass all the same.
         let to = self.stream.rtp_destination()?;
         // RFC 4733 §2.5.1.2: a lost update is made good by the next one.
@@ -356,6 +368,7 @@ impl AudioPath {
         let to = self.stream.poll_keep_alive(now)?;
         let format = *self.media.as_ref()?.formats.first()?;
         let sender = self.stream.sender_mut();
+        sender.set_clock_rate(format.codec.clock_rate_hz(), now);
         let timestamp = sender.timestamp(now);
         let header = sender.header(format.payload_type, false, timestamp);
         let silence = self.silence.as_ref().filter(|(codec, _)| *codec == format.codec);
@@ -432,16 +445,14 @@ const fn source_format(codec: AudioCodec) -> Option<SoundFormat> {
     }
 }
 
-fn is_agreed(media: &AudioMedia, payload_type: u8) -> bool {
-    codec(media, payload_type).is_some()
-        || media.comfort_noise == Some(payload_type)
-        || media.telephone_event.is_some_and(|event| event.payload_type == payload_type)
-}
-
-/// The clock of what we send: of telephone-events, which is that of the sound they accompany, else of the sound.
-fn sent_clock_rate_hz(media: &AudioMedia) -> Option<u32> {
-    let sound = media.formats.first().map(|format| format.codec.clock_rate_hz());
-    media.telephone_event.map(|event| event.clock_rate_hz).or(sound)
+fn agreed(media: &AudioMedia, payload_type: u8) -> Agreed {
+    let is_beside = media.comfort_noise == Some(payload_type)
+        || media.telephone_event.is_some_and(|event| event.payload_type == payload_type);
+    match codec(media, payload_type) {
+        Some(codec) => Agreed::Media { clock_rate_hz: codec.clock_rate_hz() },
+        None if is_beside => Agreed::Beside,
+        None => Agreed::No,
+    }
 }
 
 fn codec(media: &AudioMedia, payload_type: u8) -> Option<AudioCodec> {

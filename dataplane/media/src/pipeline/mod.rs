@@ -417,6 +417,8 @@ impl Pipeline {
             access_units_dropped: self.video.access_units_dropped(),
             aac_frames: self.publication.aac_frames,
             silence_samples: self.audio.silence_samples(),
+            reordered_pictures: self.video.reordered_pictures(),
+            concealed_samples: self.audio.concealed_samples(),
             pli_sent: self.video.pli_sent(),
             fir_sent: self.video.fir_sent(),
             tmmbr_sent: self.video.bit_rate_request().sent(),

@@ -165,6 +165,7 @@ impl Publication {
     pub(super) fn set_source(&mut self, source: Option<SoundFormat>, now: Timestamp) {
         if self.source != source {
             self.source = source;
+            self.published.set_source(source.map_or(0, |format| source_rates(format).0));
             self.update_tracks(now);
         }
     }
@@ -177,6 +178,7 @@ impl Publication {
     /// Takes one packet's sound as the call sent it.
     pub(super) fn push_source(&mut self, message: &Message<'_>, silence: &[Segment]) {
         if self.start == Start::Started {
+            self.published.push_source(message);
             self.targets.push_sound(Sound::Source, message, silence);
             self.note_started(true);
         }
@@ -306,13 +308,18 @@ fn tracks(video: Option<&VideoTrack>, audio: Option<&AudioTrack>) -> Tracks {
     }
 }
 
-/// The same picture with the call's own sound.
-fn source_tracks(tracks: &Tracks, format: SoundFormat) -> Tracks {
-    let (audio_sample_rate_hz, audio_bit_rate_bps) = match format {
+/// Sampling rate and nominal bit rate of the call's own sound.
+const fn source_rates(format: SoundFormat) -> (u32, u32) {
+    match format {
         // RFC 5574 §2: wideband takes 4 to 44 kbit/s; 27.8 are those of quality 8, the usual one.
         SoundFormat::Speex => (16_000, 27_800),
         SoundFormat::ALaw | SoundFormat::MuLaw | SoundFormat::Aac => (8_000, 64_000),
-    };
+    }
+}
+
+/// The same picture with the call's own sound.
+fn source_tracks(tracks: &Tracks, format: SoundFormat) -> Tracks {
+    let (audio_sample_rate_hz, audio_bit_rate_bps) = source_rates(format);
     Tracks {
         audio_config: None,
         audio_format: format,

@@ -17,6 +17,7 @@ pub(super) struct Published {
     figures: PublishedMedia,
     video: Window,
     audio: Window,
+    source: Window,
     /// Media time of the last IDR picture, in ms.
     last_idr: Option<u32>,
     /// Time between the last two IDR pictures, in ms.
@@ -47,6 +48,13 @@ impl Published {
         } else {
             figures.gop_last_ms = self.gop.max(since_idr);
         }
+    }
+
+    /// The call's own sound.
+    pub(super) fn push_source(&mut self, message: &Message<'_>) {
+        let bytes = len(message);
+        self.source.push(message.timestamp_ms, bytes);
+        self.figures.source_bytes += bytes;
     }
 
     pub(super) fn push_sound(&mut self, message: &Message<'_>) {
@@ -81,12 +89,18 @@ impl Published {
         self.figures.audio_channels = track.map_or(0, |track| track.options.channels);
     }
 
+    /// `sample_rate_hz`: 0 where FLV cannot carry the call's own sound.
+    pub(super) fn set_source(&mut self, sample_rate_hz: u32) {
+        self.figures.source_sample_rate_hz = sample_rate_hz;
+    }
+
     pub(super) fn figures(&self) -> PublishedMedia {
         let (video, audio) = (self.video.rates(), self.audio.rates());
         PublishedMedia {
             video_bit_rate_bps: video.bits_per_second,
             frame_rate_millis: video.messages_per_1000_s,
             audio_bit_rate_bps: audio.bits_per_second,
+            source_bit_rate_bps: self.source.rates().bits_per_second,
             ..self.figures
         }
     }

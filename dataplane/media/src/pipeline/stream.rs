@@ -164,20 +164,19 @@ impl RtpStream {
         self.transport.as_ref().is_some_and(receives) && !self.has_left
     }
 
-    /// Takes a datagram of either port; `is_agreed` says whether a payload type was agreed on. RTP goes into
-    /// order; poll it with [`RtpStream::poll`].
+    /// Takes a datagram of either port; `agreed` says what a payload type was agreed on for. RTP goes into order; poll it with [`RtpStream::poll`].
     pub(super) fn handle_datagram(
         &mut self,
         from: SocketAddr,
         datagram: Segment,
         arrival: Timestamp,
-        is_agreed: impl Fn(u8) -> bool,
+        agreed: impl Fn(u8) -> Agreed,
     ) {
         // RFC 5761 §4: told apart by content on both ports; some peers multiplex without saying so. What tells
         // them apart is not encrypted. Nothing learns from a packet whose tag is wrong, the latch least of all.
         match demultiplex(&datagram) {
             Demultiplexed::Rtp => match self.protection.unprotect_rtp(datagram, arrival) {
-                Ok(datagram) => self.handle_rtp(from, datagram, arrival, is_agreed),
+                Ok(datagram) => self.handle_rtp(from, datagram, arrival, agreed),
                 Err(error) => self.count_unprotected(error),
             },
             Demultiplexed::Rtcp => match self.protection.unprotect_rtcp(datagram, arrival) {
@@ -339,13 +338,14 @@ impl RtpStream {
         from: SocketAddr,
         datagram: Segment,
         arrival: Timestamp,
-        is_agreed: impl Fn(u8) -> bool,
+        agreed: impl Fn(u8) -> Agreed,
     ) {
         let Ok(packet) = RtpPacket::parse(datagram, arrival) else {
             self.receiver.count_malformed();
             return;
         };
-        let is_agreed = is_agreed(packet.payload_type);
+        let payload = agreed(packet.payload_type);
+        let is_agreed = payload != Agreed::No;
         let agreed = self.transport.as_ref().and_then(|transport| transport.remote_rtp);
         let Some(latch) = &mut self.latch else {
             // Media that comes before anything was agreed on.
@@ -356,6 +356,9 @@ impl RtpStream {
             Admission::Accepted { earlier, packet } => {
                 self.has_left = false;
                 self.is_heard |= Some(from) != self.source_before || agreed == Some(from);
+                if let Agreed::Media { clock_rate_hz } = payload {
+                    self.receiver.set_clock_rate(clock_rate_hz);
+                }
                 // Packets that are not taken are counted by the receiver.
                 if let Some(earlier) = earlier {
                     let _ = self.receiver.push(earlier, arrival);
@@ -408,6 +411,20 @@ impl RtpStream {
             }
         }
     }
+}
+
+/// What a payload type was agreed on for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Agreed {
+    /// Nothing.
+    No,
+    /// Sound or pictures, whose RTP clock has this rate.
+    Media {
+        /// In Hz.
+        clock_rate_hz: u32,
+    },
+    /// What goes along with them in their clock (RFC 4733 §2.1, RFC 3389 §4).
+    Beside,
 }
 
 /// One compound packet of ours.

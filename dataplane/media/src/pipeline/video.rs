@@ -13,7 +13,7 @@ use sipcast_pool::{Arena, Exhausted, Segment};
 
 use super::audio::AudioPath;
 use super::publication::{Publication, VideoTrack};
-use super::stream::{Ports, Requests, RtpStream, TransportChange};
+use super::stream::{Agreed, Ports, Requests, RtpStream, TransportChange};
 use super::{Port, Transmit, Workspace};
 use crate::flv;
 use crate::h264::access_unit::LENGTH_FIELD_LEN;
@@ -53,6 +53,9 @@ pub(super) struct VideoPath {
     fir_sent: u64,
     /// Whole access units that could not be published: no parameter sets, no room for headers.
     unpublishable: u64,
+    /// Latest RTP time of a picture since the last restart.
+    latest: Option<i64>,
+    reordered_pictures: u64,
 }
 
 /// Why a whole access unit was not published.
@@ -87,6 +90,8 @@ impl VideoPath {
             pli_sent: 0,
             fir_sent: 0,
             unpublishable: 0,
+            latest: None,
+            reordered_pictures: 0,
         }
     }
 
@@ -124,7 +129,11 @@ impl VideoPath {
     pub(super) fn handle_datagram(&mut self, from: SocketAddr, datagram: Segment, arrival: Timestamp) {
         let formats = &self.formats;
         self.stream.handle_datagram(from, datagram, arrival, |payload_type| {
-            formats.iter().any(|format| format.payload_type == payload_type)
+            // RFC 6184 §8.2.1: the clock of H.264 is 90 kHz.
+            match formats.iter().any(|format| format.payload_type == payload_type) {
+                true => Agreed::Media { clock_rate_hz: CLOCK_RATE_HZ },
+                false => Agreed::No,
+            }
         });
     }
 
@@ -210,6 +219,10 @@ impl VideoPath {
 
     pub(super) fn access_units_dropped(&self) -> u64 {
         self.depacketizer.dropped() + self.unpublishable
+    }
+
+    pub(super) const fn reordered_pictures(&self) -> u64 {
+        self.reordered_pictures
     }
 
     pub(super) const fn pli_sent(&self) -> u64 {
@@ -299,7 +312,11 @@ impl VideoPath {
         if std::mem::take(&mut self.is_restarting) {
             timeline.restart(unit.arrival);
             self.joined = None;
+            self.latest = None;
         }
+        // RFC 6184 §5.1: RTP time is that of display, packets come in decoding order.
+        self.reordered_pictures += u64::from(self.latest.is_some_and(|latest| unit.timestamp < latest));
+        self.latest = self.latest.max(Some(unit.timestamp));
         // RTMP's 32 bits wrap after 49 days; truncation is wanted.
         let timestamp_ms = timeline.place(unit.timestamp, unit.arrival) as u32;
         publication.push_picture(&Message { kind, timestamp_ms, body, arrival: unit.arrival }, now);

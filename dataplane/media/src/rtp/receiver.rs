@@ -91,8 +91,8 @@ struct Run {
     buffer: JitterBuffer,
     time: UnwrappedTime,
     last_arrival: Timestamp,
-    /// Arrival minus RTP time of the last packet, in clock units, modulo 2^32.
-    transit: u32,
+    /// Arrival minus RTP time of the last packet, in clock units, modulo 2^32; `None` after a change of the clock.
+    transit: Option<u32>,
     /// Interarrival jitter in 1/16 clock units (RFC 3550 A.8).
     jitter_16: u64,
     /// Extended number of the first packet.
@@ -126,6 +126,26 @@ impl Receiver {
             retransmission: RetransmissionRequest::new(),
             statistics: StreamStatistics::default(),
         }
+    }
+
+    /// The payload clock of the packets that follow: codecs of one call may have different ones (RFC 7160). Jitter is
+    /// carried over; the sender's clock is known again with its next report.
+    pub fn set_clock_rate(&mut self, clock_rate_hz: u32) {
+        let clock_rate_hz = clock_rate_hz.max(1);
+        if clock_rate_hz == self.clock_rate_hz {
+            return;
+        }
+        if let Some(run) = &mut self.run {
+            let jitter_16 =
+                u128::from(run.jitter_16) * u128::from(clock_rate_hz) / u128::from(self.clock_rate_hz);
+            run.jitter_16 = u64::try_from(jitter_16).unwrap_or(u64::MAX);
+            // RFC 7160 §4.2: transit times in two clocks are not comparable.
+            run.transit = None;
+            if let Some(stored) = &mut self.sender_report {
+                stored.timestamp = None;
+            }
+        }
+        self.clock_rate_hz = clock_rate_hz;
     }
 
     /// Takes one packet.
@@ -388,7 +408,7 @@ impl Receiver {
             sequence,
             time,
             last_arrival: packet.arrival,
-            transit: transit(&packet, self.clock_rate_hz),
+            transit: Some(transit(&packet, self.clock_rate_hz)),
             jitter_16: 0,
             base: first,
             received: 1,
@@ -406,8 +426,8 @@ impl Receiver {
 impl Run {
     /// RFC 3550 A.8.
     fn update_jitter(&mut self, transit: u32) {
-        let difference = u64::from((transit.wrapping_sub(self.transit) as i32).unsigned_abs());
-        self.transit = transit;
+        let Some(before) = self.transit.replace(transit) else { return };
+        let difference = u64::from((transit.wrapping_sub(before) as i32).unsigned_abs());
         self.jitter_16 = (self.jitter_16 + difference).saturating_sub((self.jitter_16 + 8) >> 4);
     }
 
@@ -548,6 +568,54 @@ mod tests {
         bench.push(SSRC, 8, 1280, 160).expect("new");
         let block = bench.receiver.report_block(ms(2000)).expect("packets came");
         assert_eq!((block.fraction_lost, block.cumulative_lost), (0, 2));
+    }
+
+    #[test]
+    fn another_payload_clock_is_no_jitter() {
+        let mut bench = Bench::new();
+        let (mut sequence, mut timestamp, mut at) = (0u16, 0u32, 0);
+        for (rate_hz, packets) in [(8000u32, 100), (48_000, 200), (16_000, 200)] {
+            bench.receiver.set_clock_rate(rate_hz);
+            let before = bench.receiver.statistics().jitter_ms;
+            for _ in 0..packets {
+                let uneven = u64::from(sequence % 2) * 8;
+                bench.push(SSRC, sequence, timestamp, at + uneven).expect("new");
+                bench.drain(at);
+                sequence += 1;
+                timestamp = timestamp.wrapping_add(rate_hz / 50);
+                at += 20;
+                let jitter_ms = bench.receiver.statistics().jitter_ms;
+                assert!(
+                    before == 0 || jitter_ms.abs_diff(before) <= 1,
+                    "{rate_hz} Hz: {before}, {jitter_ms} ms"
+                );
+            }
+            let jitter_ms = bench.receiver.statistics().jitter_ms;
+            assert!((7..=8).contains(&jitter_ms), "{rate_hz} Hz: {jitter_ms} ms");
+        }
+        let block = bench.receiver.report_block(ms(at)).expect("packets came");
+        assert!((110..=128).contains(&block.jitter), "in units of 16 kHz: {}", block.jitter);
+    }
+
+    #[test]
+    fn the_senders_clock_is_unknown_between_a_change_of_clock_and_the_next_report() {
+        let mut bench = Bench::new();
+        let report = |rtp_timestamp| SenderReport {
+            ssrc: SSRC,
+            ntp: NtpTime(0x0123_4567_89ab_cdef),
+            rtp_timestamp,
+            packets: 0,
+            octets: 0,
+        };
+        bench.push(SSRC, 1, 160, 0).expect("first");
+        bench.receiver.handle_sender_report(&report(160), ms(1));
+        assert!(bench.receiver.sender_clock().is_some());
+        bench.receiver.set_clock_rate(8000);
+        assert!(bench.receiver.sender_clock().is_some(), "the same one");
+        bench.receiver.set_clock_rate(48_000);
+        assert_eq!(bench.receiver.sender_clock(), None);
+        bench.receiver.handle_sender_report(&report(1120), ms(30));
+        assert_eq!(bench.receiver.sender_clock().map(|clock| clock.timestamp), Some(1120));
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct Callee {
     pub packetization_mode: u8,
     pub sps: &'static [u8],
     pub sends_parameter_sets: bool,
+    /// Every second picture is displayed after the one that follows it.
+    pub reorders_pictures: bool,
     pub video_ssrc: u32,
     pub video_from: SocketAddr,
     pub audio_from: SocketAddr,
@@ -69,6 +71,7 @@ impl Callee {
             packetization_mode: 1,
             sps: SPS_640X360,
             sends_parameter_sets: true,
+            reorders_pictures: false,
             video_ssrc: 0x1111_2222,
             video_from: address(VIDEO),
             audio_from: address(AUDIO),
@@ -155,7 +158,8 @@ impl Callee {
         if self.next_picture <= now {
             self.next_picture = now + Duration::from_micros(33_333);
             if self.is_sending && self.sends_video {
-                let rtp = self.video_time(now);
+                let is_ahead = self.reorders_pictures && self.pictures.len() % 2 == 1;
+                let rtp = self.video_time(now).wrapping_add(if is_ahead { 6_000 } else { 0 });
                 let picture = self.picture();
                 for bytes in self.packets(&picture, rtp) {
                     out.push((Port::VideoRtp, self.video_from, bytes));
