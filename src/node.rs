@@ -14,8 +14,8 @@ use sipcast_control::sip_endpoint::{self, SipOptions, TlsIdentity, TlsOptions};
 use sipcast_control::sip_endpoint::{MediaSecurity, OfferOptions};
 use sipcast_control::sounds::Sounds;
 use sipcast_control::{
-    AccessRules, ApiKeys, ControlOptions, ControlPlane, CorsOptions, FaceLimits, PageDefaults, Profiles,
-    ServerTls, SipEndpoint, StreamPrefix, TargetContracts, WebhookOptions,
+    AccessRules, ApiKeys, ControlOptions, ControlPlane, CorsOptions, Events, FaceLimits, PageDefaults,
+    Profiles, ServerTls, SipEndpoint, StreamPrefix, TargetContracts, WebhookOptions,
 };
 use sipcast_dataplane::{Dataplane, TlsRoots};
 use sipcast_origin::{Origin, OriginOptions};
@@ -153,7 +153,9 @@ impl Node {
             true => Some(start_origin(config)?),
             false => None,
         };
-        let sip = SipEndpoint::bind(sip_options(config)?).await.with_context(|| {
+        let events = Events::default();
+        let sip_options = SipOptions { events: events.clone(), ..sip_options(config)? };
+        let sip = SipEndpoint::bind(sip_options).await.with_context(|| {
             format!("{}: see --sip-listen ADDRESS:PORT and [sip] of the configuration", config.sip.listen)
         })?;
         let shards = match config.media.shards {
@@ -169,7 +171,8 @@ impl Node {
         let dataplane = Dataplane::start(shards, &shard_options(config), &roots)?;
         let origin_url =
             origin.as_ref().map(|origin| format!("rtmp://{}/{ORIGIN_APP}", origin.rtmp_address()));
-        let options = ControlOptions { api_keys, ..control_options(config, origin_url.clone(), page)? };
+        let options =
+            ControlOptions { api_keys, events, ..control_options(config, origin_url.clone(), page)? };
         let control = ControlPlane::start(options, sip, dataplane.senders(), dataplane.reports())
             .context("the control plane cannot be started")?;
         let mut router = control.router();

@@ -2,8 +2,12 @@
 
 mod peer;
 
+use std::time::Duration;
+
 use peer::{Caller, Message, Peer, TAG, endpoint, options};
 use sipcast_contract::Secret;
+use sipcast_control::EventKind;
+use sipcast_control::events::Subscription;
 use sipcast_control::sip_endpoint::{SipEndpoint, SipOptions};
 use sipcast_sip::digest::{Expected, verify};
 use sipcast_sip::{CallEvent, CallStatus};
@@ -107,8 +111,9 @@ async fn a_wrong_password_ends_the_call_after_few_attempts() {
 
 #[tokio::test]
 async fn an_account_is_registered_refreshed_shared_and_unregistered() {
-    let endpoint =
-        SipEndpoint::bind(SipOptions { register_expires_s: 3600, ..options() }).await.expect("binds");
+    let options = SipOptions { register_expires_s: 3600, ..options() };
+    let mut events = options.events.subscribe();
+    let endpoint = SipEndpoint::bind(options).await.expect("binds");
     let mut peer = Peer::udp().await;
     let mut order = peer.order();
     order.account.register = true;
@@ -151,12 +156,23 @@ async fn an_account_is_registered_refreshed_shared_and_unregistered() {
     let last = peer.expect("REGISTER").await;
     assert_eq!(last.header("Expires"), "0");
     peer.reply(&last, "200 OK", &[], "").await;
+    for (state, sip_status, is_bound) in [
+        ("registering", 0, false),
+        ("registered", 200, true),
+        ("registered", 200, true),
+        ("unregistered", 200, false),
+    ] {
+        let told = registration(&mut events).await;
+        assert_eq!((told.0, told.1, told.2.is_some()), (state, sip_status, is_bound));
+    }
     let _ = TAG;
 }
 
 #[tokio::test]
 async fn a_refused_registration_ends_the_call_undialled() {
-    let (endpoint, mut peer) = (endpoint().await, Peer::udp().await);
+    let options = options();
+    let mut events = options.events.subscribe();
+    let (endpoint, mut peer) = (SipEndpoint::bind(options).await.expect("a free port"), Peer::udp().await);
     let mut order = peer.order();
     order.account.register = true;
     let mut call = Caller::new(endpoint.call(order));
@@ -165,4 +181,18 @@ async fn a_refused_registration_ends_the_call_undialled() {
     let end = call.end().await;
     assert_eq!((end.status, end.sip_status), (CallStatus::Failed, 403));
     assert!(end.reason.contains("registration"), "{}", end.reason);
+    assert_eq!(registration(&mut events).await, ("registering", 0, None));
+    assert_eq!(registration(&mut events).await, ("failed", 403, None));
+}
+
+/// The next event: state of the registration, status, seconds granted.
+async fn registration(events: &mut Subscription) -> (&'static str, u16, Option<u32>) {
+    let event = tokio::time::timeout(Duration::from_secs(5), events.next()).await.expect("in time");
+    match event.expect("none is missed").kind.clone() {
+        EventKind::Registration { account, state, sip_status, expires_s } => {
+            assert!(account.starts_with("caster@"), "{account}");
+            (state, sip_status, expires_s)
+        }
+        other => panic!("{other:?}"),
+    }
 }

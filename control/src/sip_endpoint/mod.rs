@@ -50,6 +50,7 @@ pub use steering::CallControl;
 pub use tls::{TlsIdentity, TlsOptions, TlsRoots, TlsSetupError, TlsVersion};
 
 use crate::access::AccessRules;
+use crate::events::Events;
 use call::CallParts;
 use dispatch::Dialogs;
 use ladder::{Ladder, Ladders};
@@ -97,6 +98,8 @@ pub struct SipOptions {
     pub offer: OfferOptions,
     /// Which hosts may be reached, asked about after their look-up.
     pub access: AccessRules,
+    /// Where registrations are told of; give the control plane the same.
+    pub events: Events,
 }
 
 impl Default for SipOptions {
@@ -119,6 +122,7 @@ impl Default for SipOptions {
             t1: Duration::from_millis(500),
             offer: OfferOptions::default(),
             access: AccessRules::default(),
+            events: Events::default(),
         }
     }
 }

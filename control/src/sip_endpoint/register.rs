@@ -17,6 +17,7 @@ use super::dialog::{Dialog, headers, new_call_id, readdress};
 use super::ladder::{Ladder, Listening};
 use super::transaction::{ClientTransaction, wait_for, with_fields};
 use super::transport::{Flow, NextHop, Unreachable};
+use crate::events::EventKind;
 
 /// The registrations that are alive.
 #[derive(Default)]
@@ -110,6 +111,22 @@ impl RegistrationState {
 }
 
 impl Registration {
+    /// Tells subscribers where the registration stands now.
+    fn tell(&self, shared: &Shared, account: &Account, state: &'static str) {
+        let (sip_status, expires_at) = {
+            let shown = self.shown();
+            (shown.last_status, shown.expires_at)
+        };
+        let now = shared.now();
+        let left = expires_at.filter(|at| state == REGISTERED && *at > now).map(|at| at.since(now).as_secs());
+        shared.options.events.tell_of_account(EventKind::Registration {
+            account: format!("{}@{}", account.login, account.domain),
+            state,
+            sip_status,
+            expires_s: left.and_then(|seconds| u32::try_from(seconds).ok()),
+        });
+    }
+
     fn shown(&self) -> MutexGuard<'_, Shown> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -255,7 +272,8 @@ impl Registrations {
 async fn keep(shared: Arc<Shared>, account: Account, registration: Arc<Registration>) {
     while let Err(end) = bind(&shared, &account, &registration).await {
         if let Some(end) = end {
-            return shared.registrations.fail(&registration, end);
+            shared.registrations.fail(&registration, end);
+            return registration.tell(&shared, &account, FAILED);
         }
         // Un-registered, and somebody wants the account again.
     }
@@ -276,6 +294,7 @@ async fn bind(
     let mut stopping = false;
     let mut sent: Option<ClientTransaction> = None;
     decisions.start(shared.now());
+    registration.tell(shared, account, REGISTERING);
     loop {
         while let Some(action) = decisions.poll_action() {
             match action {
@@ -293,6 +312,7 @@ async fn bind(
                     // Calls that stand do not fall with it; it is tried again.
                     if !fatal && matches!(*registration.state.borrow(), State::Registered) {
                         tracing::warn!(sip_status, %reason, "registration not refreshed");
+                        registration.tell(shared, account, FAILED);
                         continue;
                     }
                     return Err(Some(status::end_of_trouble(
@@ -300,10 +320,11 @@ async fn bind(
                         &format!("registration failed: {reason}"),
                     )));
                 }
-                RegistrationAction::Ended if shared.registrations.retire(account, registration) => {
-                    return Ok(());
+                RegistrationAction::Ended => {
+                    registration.tell(shared, account, UNREGISTERED);
+                    let is_over = shared.registrations.retire(account, registration);
+                    return if is_over { Ok(()) } else { Err(None) };
                 }
-                RegistrationAction::Ended => return Err(None),
             }
         }
         let timeout = decisions.next_timeout().map(|at| shared.instant(at));
@@ -316,7 +337,11 @@ async fn bind(
                     }
                     stale = matches!(response.status_code.code(), 408 | 503);
                     with_fields(&response, |response| decisions.handle_response(response, shared.now()));
-                    registration.shown().note_response(response.status_code.code(), decisions.expires_at());
+                    let (status, expires_at) = (response.status_code.code(), decisions.expires_at());
+                    registration.shown().note_response(status, expires_at);
+                    if !stopping && (200..300).contains(&status) && expires_at.is_some() {
+                        registration.tell(shared, account, REGISTERED);
+                    }
                 }
                 None => {
                     sent = None;
@@ -375,6 +400,12 @@ async fn next_of(sent: &mut Option<ClientTransaction>) -> Option<Response> {
         None => std::future::pending().await,
     }
 }
+
+/// Words of events.
+const REGISTERING: &str = "registering";
+const REGISTERED: &str = "registered";
+const FAILED: &str = "failed";
+const UNREGISTERED: &str = "unregistered";
 
 /// Failed registrations that are shown.
 const FAILED_MAX: usize = 64;
