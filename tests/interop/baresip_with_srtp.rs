@@ -35,7 +35,7 @@ fn is_published(security: &str, account: &str) {
     wait_for("10 s of recorded pictures", Duration::from_secs(60), || {
         let tags = flv::read(&std::fs::read(nginx.recordings().first()?).ok().filter(|f| f.len() > 13)?);
         let pictures = tags.iter().filter(|tag| matches!(tag.body, Body::Picture { .. }));
-        (pictures.last()?.timestamp > 10_000).then_some(())
+        (pictures.next_back()?.timestamp > 10_000).then_some(())
     });
     let statistics = sipcast.statistics();
     assert_eq!(sipcast.post("call/terminate", &serde_json::json!({ "callId": "protected" })).status, 200);

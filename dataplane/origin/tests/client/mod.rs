@@ -79,7 +79,8 @@ impl Client {
         let mut client =
             Self { socket, chunker: Chunker::new(), dechunker: Dechunker::new(8 << 20), received };
         let tc_url = format!("rtmp://{address}/{app}");
-        let connect = Connect { app, tc_url: &tc_url, flash_version: "test", swf_url: &tc_url, page_url: None };
+        let connect =
+            Connect { app, tc_url: &tc_url, flash_version: "test", swf_url: &tc_url, page_url: None };
         client.command(0, &command::connect(1.0, &connect)).await;
         client.command(0, &command::call("createStream", 2.0, &[])).await;
         client
