@@ -34,7 +34,7 @@ fn is_published(security: &str, account: &str) {
     sipcast.wait_for_status("protected", "ESTABLISHED", Duration::from_secs(20));
     wait_for("10 s of recorded pictures", Duration::from_secs(60), || {
         let tags = flv::read(&std::fs::read(nginx.recordings().first()?).ok().filter(|f| f.len() > 13)?);
-        let pictures = tags.iter().filter(|tag| matches!(tag.body, Body::Picture { .. }));
+        let mut pictures = tags.iter().filter(|tag| matches!(tag.body, Body::Picture { .. }));
         (pictures.next_back()?.timestamp > 10_000).then_some(())
     });
     let statistics = sipcast.statistics();
