@@ -12,6 +12,7 @@ mod hostile_input;
 mod kamailio_in_front;
 mod openapi;
 mod rtmp_dissected;
+mod rtmp_fan_out;
 mod rtmp_peers;
 mod rtmp_server_restarts;
 mod rtmps;
