@@ -142,8 +142,8 @@ fn a_mixer_has_both_sounds_and_a_callee_hears_only_the_other() {
         assert_eq!((answer.status, answer.body.as_str()), (200, ""), "{path}: {}", answer.body);
     };
     empty_200("mixer/startup", json!({"uri": "mixer://room", "localStreamName": "mix"}));
-    for name in ["low", "high"] {
-        empty_200("pull/rtmp/pull", json!({"uri": format!("{}/{name}", here.url())}));
+    for (name, url) in [("low", here.url()), ("high", here.sound_url())] {
+        empty_200("pull/rtmp/pull", json!({"uri": format!("{url}/{name}")}));
         let input = json!({"uri": "mixer://room", "localStreamName": "mix", "remoteStreamName": name});
         empty_200("mixer/add", input);
     }
@@ -203,20 +203,20 @@ fn publish_clip(nginx: &Nginx, name: &str, hz: u32) -> Process {
 
 fn publish_tone(nginx: &Nginx, name: &str, hz: u32) -> Process {
     let source = format!("sine=frequency={hz}:sample_rate=44100");
-    publish_from(nginx, name, &["-re", "-f", "lavfi", "-i", &source], &[])
+    publish_from(&format!("{}/{name}", nginx.sound_url()), &["-re", "-f", "lavfi", "-i", &source], &[])
 }
 
 fn publish(nginx: &Nginx, name: &str, hz: u32, input: &[&str], codec: &[&str]) -> Process {
     let tone = format!("sine=frequency={hz}:sample_rate=44100");
     let sound = ["-re", "-f", "lavfi", "-i", &tone, "-re"];
-    publish_from(nginx, name, &[&sound[..], input].concat(), codec)
+    publish_from(&format!("{}/{name}", nginx.url()), &[&sound[..], input].concat(), codec)
 }
 
-fn publish_from(nginx: &Nginx, name: &str, input: &[&str], codec: &[&str]) -> Process {
+fn publish_from(url: &str, input: &[&str], codec: &[&str]) -> Process {
     let directory = scratch("ffmpeg");
     let mut command = Command::new("ffmpeg");
     command.args(["-v", "error"]).args(input).args(codec).args(["-c:a", "aac", "-b:a", "96k", "-f", "flv"]);
-    command.arg(format!("{}/{name}", nginx.url()));
+    command.arg(url);
     Process::start("ffmpeg", &directory, &mut command)
 }
 

@@ -65,7 +65,8 @@ impl Nginx {
              pid {path}/nginx.pid; error_log stderr info;\n\
              events {{ worker_connections 256; }}\n\
              rtmp {{ server {{ listen 127.0.0.1:{port};\n\
-               application live {{ live on; wait_key on; wait_video on; record all; record_path {path}; record_unique on; }} }} }}\n\
+               application live {{ live on; wait_key on; wait_video on; record all; record_path {path}; record_unique on; }}\n\
+               application sound {{ live on; }} }} }}\n\
              {stream}"
         );
         std::fs::write(directory.join("nginx.conf"), configuration).expect("a writable directory");
@@ -82,6 +83,11 @@ impl Nginx {
     /// URL of its application.
     pub fn url(&self) -> String {
         format!("rtmp://127.0.0.1:{}/live", self.port)
+    }
+
+    /// URL of its application for streams without pictures; `live` holds sound back until one comes.
+    pub fn sound_url(&self) -> String {
+        format!("rtmp://127.0.0.1:{}/sound", self.port)
     }
 
     /// Sends a signal, by its name without SIG.
