@@ -188,7 +188,7 @@ pub struct Grpc {
     pub enabled: bool,
     /// Its address and port.
     pub listen: SocketAddr,
-    /// Over TLS, with the certificate of [rest].
+    /// Over TLS, with the certificate of `[rest]`.
     pub tls: bool,
 }
 

@@ -90,7 +90,7 @@ impl ServerTls {
         Ok(())
     }
 
-    /// Reads the files again whenever they have changed. Looks every [`LOOK_EVERY`]; never ends.
+    /// Reads the files again whenever they have changed. Looks every `LOOK_EVERY`; never ends.
     pub async fn keep_fresh(self) {
         let mut told = None;
         loop {

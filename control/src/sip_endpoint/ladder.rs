@@ -20,7 +20,7 @@ pub struct LadderView {
     pub began_unix_ms: u64,
     /// Oldest first.
     pub entries: Vec<LadderEntry>,
-    /// Messages that were not kept: they would stand between the first [`HEAD_MAX`] and the latest ones.
+    /// Messages that were not kept: they would stand between the first `HEAD_MAX` and the latest ones.
     pub left_out: u64,
 }
 
@@ -37,7 +37,7 @@ pub struct LadderEntry {
     pub peer: String,
     /// Request line or status line, masked.
     pub start_line: String,
-    /// Headers, an empty line and the body, masked; at most [`MESSAGE_BYTES_MAX`] bytes. Empty for a repetition.
+    /// Headers, an empty line and the body, masked; at most `MESSAGE_BYTES_MAX` bytes. Empty for a repetition.
     pub text: String,
     /// The same message as an earlier one went the same way: a retransmission.
     pub is_repetition: bool,
