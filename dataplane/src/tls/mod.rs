@@ -5,7 +5,7 @@
 //! Target <- plain text <- Session::handle_input <- receive
 //! ```
 //! The handshake is rustls's. Its record layer allocates for every record, so that once the handshake is done its keys
-//! are taken over by the one here ([`records`]), which gathers a vectored send straight into records.
+//! are taken over by the one here (`records`), which gathers a vectored send straight into records.
 
 mod records;
 mod session;
