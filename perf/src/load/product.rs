@@ -2,6 +2,8 @@
 //! REST, and ended politely.
 //! Takes: the program. Gives: its answers. Leaves out: measuring (`process`).
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,6 +18,8 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
+
+use super::options::{LoadOptions, MediaChoice, PublishedAudio, Setting};
 
 /// Largest answer read.
 const ANSWER_LEN_MAX: usize = 64 * 1024 * 1024;
@@ -39,15 +43,11 @@ impl Product {
     ///
     /// # Errors
     /// When it does not start, ends at once, or does not answer in time.
-    pub async fn start(program: &Path, shards: u16, log: bool) -> anyhow::Result<Self> {
+    pub async fn start(program: &Path, options: &LoadOptions) -> anyhow::Result<Self> {
         let rest = free_tcp_port()?;
         let sip = free_udp_port()?;
         let config = std::env::temp_dir().join(format!("sipcast-load-{}.toml", std::process::id()));
-        let text = format!(
-            "[rest]\nlisten = \"{rest}\"\n\n[sip]\nlisten = \"{sip}\"\n\n\
-             [media]\naddress = \"127.0.0.1\"\nport_min = 10000\nport_max = 31999\nshards = {shards}\n\
-             broadcasts_per_shard_max = 2000\n\n[origin]\nenabled = false\n\n[log]\nlevel = \"warn\"\n"
-        );
+        let text = configuration(rest, sip, options.shards, &options.settings);
         std::fs::write(&config, text).with_context(|| format!("write {}", config.display()))?;
         let mut command = Command::new(program);
         command
@@ -58,7 +58,7 @@ impl Product {
             .stdin(std::process::Stdio::null());
         // A group of its own: Ctrl-C is ours to pass on, after the calls are ended.
         command.process_group(0);
-        if !log {
+        if !options.log {
             command.stdout(std::process::Stdio::null());
         }
         let child = command.spawn().with_context(|| format!("start {}", program.display()))?;
@@ -101,29 +101,9 @@ impl Product {
     ///
     /// # Errors
     /// When the request fails or is refused; the text holds the answer.
-    pub async fn order(
-        &self,
-        call_id: &str,
-        callee: SocketAddr,
-        tcp: bool,
-        sink: SocketAddr,
-    ) -> anyhow::Result<()> {
-        let order = json!({
-            "callId": call_id,
-            "callee": call_id,
-            "rtmpUrl": format!("rtmp://{sink}/live"),
-            "rtmpStream": format!("rtmp_{call_id}"),
-            "hasAudio": "true",
-            "hasVideo": "true",
-            "sipLogin": "load",
-            "sipAuthenticationName": "load",
-            "sipPassword": "load",
-            "sipDomain": callee.ip().to_string(),
-            "sipPort": callee.port().to_string(),
-            "sipTransport": if tcp { "tcp" } else { "udp" },
-            "sipRegisterRequired": "false",
-        });
-        let (status, body) = self.request(Method::POST, "/rest-api/call/startup", Some(order)).await?;
+    pub async fn order(&self, order: &Order<'_>) -> anyhow::Result<()> {
+        let (status, body) =
+            self.request(Method::POST, "/rest-api/call/startup", Some(order.as_json())).await?;
         anyhow::ensure!(
             status == StatusCode::OK,
             "call/startup: {status} {}",
@@ -207,6 +187,65 @@ impl Product {
     }
 }
 
+/// One call to be made.
+pub(super) struct Order<'a> {
+    pub call_id: &'a str,
+    pub callee: SocketAddr,
+    pub tcp: bool,
+    pub rtmp_url: &'a str,
+    pub media: MediaChoice,
+}
+
+impl Order<'_> {
+    fn as_json(&self) -> Value {
+        let audio = self.media.audio;
+        json!({
+            "callId": self.call_id,
+            "callee": self.call_id,
+            "rtmpUrl": self.rtmp_url,
+            "rtmpStream": format!("rtmp_{}", self.call_id),
+            "rtmpAudio": audio.unwrap_or(PublishedAudio::Aac).as_str(),
+            "hasAudio": audio.is_some(),
+            "hasVideo": self.media.video,
+            "sipLogin": "load",
+            "sipAuthenticationName": "load",
+            "sipPassword": "load",
+            "sipDomain": self.callee.ip().to_string(),
+            "sipPort": self.callee.port(),
+            "sipTransport": if self.tcp { "tcp" } else { "udp" },
+            "sipRegisterRequired": false,
+        })
+    }
+}
+
+/// The configuration file: what a load needs, `settings` over it.
+fn configuration(rest: SocketAddr, sip: SocketAddr, shards: u16, settings: &[Setting]) -> String {
+    let mut tables: BTreeMap<&str, BTreeMap<&str, String>> = BTreeMap::new();
+    for (section, key, value) in [
+        ("rest", "listen", format!("\"{rest}\"")),
+        ("sip", "listen", format!("\"{sip}\"")),
+        ("media", "address", "\"127.0.0.1\"".to_owned()),
+        ("media", "port_min", "10000".to_owned()),
+        ("media", "port_max", "31999".to_owned()),
+        ("media", "shards", shards.to_string()),
+        ("media", "broadcasts_per_shard_max", "2000".to_owned()),
+        ("origin", "enabled", "false".to_owned()),
+        ("log", "level", "\"warn\"".to_owned()),
+    ] {
+        tables.entry(section).or_default().insert(key, value);
+    }
+    for setting in settings {
+        tables.entry(&setting.section).or_default().insert(&setting.key, setting.value.clone());
+    }
+    tables.iter().fold(String::new(), |mut text, (section, keys)| {
+        let _ = writeln!(text, "[{section}]");
+        for (key, value) in keys {
+            let _ = writeln!(text, "{key} = {value}");
+        }
+        text
+    })
+}
+
 /// The program to test: `given`, or the one beside our own, built if it is not there.
 ///
 /// # Errors
@@ -239,4 +278,24 @@ fn free_tcp_port() -> anyhow::Result<SocketAddr> {
 
 fn free_udp_port() -> anyhow::Result<SocketAddr> {
     Ok(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_replace_what_a_load_sets_and_add_to_it() {
+        let setting = |section: &str, key: &str, value: &str| Setting {
+            section: section.into(),
+            key: key.into(),
+            value: value.into(),
+        };
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 8_081));
+        let settings = [setting("media", "shards", "2"), setting("media", "gather_ms", "0")];
+        let text = configuration(address, address, 1, &settings);
+        assert!(text.contains("shards = 2\n") && !text.contains("shards = 1\n"), "{text}");
+        assert!(text.contains("gather_ms = 0\n"), "{text}");
+        assert_eq!(text.matches("[media]").count(), 1);
+    }
 }

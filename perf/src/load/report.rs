@@ -1,5 +1,6 @@
-//! What a load run found: as JSON, as a table for people, and against limits.
-//! Takes: figures of two quiet moments. Gives: text. Leaves out: gathering them (`load`).
+//! What one run found: as JSON and as a table for people.
+//! Takes: figures of two quiet moments. Gives: text.
+//! Leaves out: gathering them (`run`), several runs (`series`), judging them (`thresholds`).
 
 use std::fmt::Write as _;
 
@@ -8,7 +9,8 @@ use serde_json::Value;
 
 use crate::callee::Lateness;
 
-/// All figures of one run. Counts are of the measured time; CPU figures are percent of one core.
+/// All figures of one run. Counts are of the measured time; CPU figures are percent of one core; what could not be
+/// measured is `None`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// Calls that were measured.
@@ -19,10 +21,12 @@ pub struct Report {
     pub seconds: f64,
     /// RTP payload bits a second and call.
     pub bit_rate_per_call_bps: u64,
+    /// RTP packets a second, all calls together.
+    pub packets_per_second: u64,
     /// CPU of sipcast, user and system.
-    pub sipcast_cpu_percent: f64,
+    pub sipcast_cpu_percent: Option<f64>,
     /// The same by call.
-    pub sipcast_cpu_percent_per_call: f64,
+    pub sipcast_cpu_percent_per_call: Option<f64>,
     /// CPU of the callees.
     pub callee_cpu_percent: f64,
     /// CPU of the RTMP sink.
@@ -47,16 +51,16 @@ pub struct Report {
     pub audio_frames_received: u64,
     /// RTMP messages whose timestamp went back.
     pub backward_timestamps: u64,
-    /// From RTP arrival to RTMP send, median, in ms, since sipcast started.
+    /// From RTP arrival to RTMP send, median, in ms, since sipcast started, as sipcast counts it.
     pub added_latency_p50_ms: f64,
     /// The same, 99th percentile.
     pub added_latency_p99_ms: f64,
     /// Resident memory of sipcast without calls, in KiB.
-    pub idle_resident_kib: u64,
+    pub idle_resident_kib: Option<u64>,
     /// With all calls, in KiB.
-    pub resident_kib: u64,
+    pub resident_kib: Option<u64>,
     /// What a call adds, in KiB.
-    pub resident_per_call_kib: u64,
+    pub resident_per_call_kib: Option<u64>,
     /// How late the callees' packets left.
     pub lateness: Lateness,
     /// Pictures the callees left out because they were late: not to be blamed on sipcast.
@@ -65,51 +69,39 @@ pub struct Report {
     pub sipcast_ended_cleanly: bool,
 }
 
-/// Limits that a run must keep.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Limits {
-    /// CPU of sipcast in percent of one core.
-    pub max_cpu_percent: Option<f64>,
-    /// RTP packets lost by sipcast.
-    pub max_lost: Option<u64>,
-}
-
 impl Report {
-    /// What broke a limit, one line each; empty when all is well.
-    pub fn broken(&self, limits: Limits) -> Vec<String> {
-        let mut broken = Vec::new();
-        if self.calls_failed > 0 {
-            broken.push(format!("{} calls failed", self.calls_failed));
-        }
-        if !self.sipcast_ended_cleanly {
-            broken.push("sipcast did not end cleanly".to_owned());
-        }
-        if let Some(max) = limits.max_cpu_percent
-            && self.sipcast_cpu_percent > max
-        {
-            broken.push(format!(
-                "sipcast took {:.1} % of a core, allowed are {max} %",
-                self.sipcast_cpu_percent
-            ));
-        }
-        if let Some(max) = limits.max_lost
-            && self.packets_lost.max(self.packets_missing_by_sequence) > max
-        {
-            let lost = self.packets_lost.max(self.packets_missing_by_sequence);
-            broken.push(format!("{lost} packets lost, allowed are {max}"));
-        }
-        broken
+    /// Packets lost by sipcast, by the count of both sides or by sequence numbers, whichever tells of more.
+    pub fn lost(&self) -> u64 {
+        self.packets_lost.max(self.packets_missing_by_sequence)
+    }
+
+    /// Added latency, 99th percentile, in ms.
+    pub const fn latency_p99_ms(&self) -> Option<f64> {
+        Some(self.added_latency_p99_ms)
+    }
+
+    /// From the order to the answer, 99th percentile, in ms.
+    pub const fn setup_p99_ms(&self) -> Option<f64> {
+        None
     }
 
     /// The table.
     pub fn table(&self) -> String {
-        let mib = |kib: u64| format!("{:.1} MiB", kib as f64 / 1_024.0);
+        let mib = |kib: Option<u64>| measured(kib, |kib| format!("{:.1} MiB", kib as f64 / 1_024.0));
+        let late = |microseconds: u64| microseconds as f64 / 1_000.0;
         let rows = [
             ("calls", format!("{} ({} failed)", self.calls, self.calls_failed)),
             ("measured", format!("{:.1} s", self.seconds)),
             ("bit rate per call", format!("{} kbit/s", self.bit_rate_per_call_bps / 1_000)),
-            ("sipcast CPU", format!("{:.1} % of a core", self.sipcast_cpu_percent)),
-            ("sipcast CPU per call", format!("{:.3} % of a core", self.sipcast_cpu_percent_per_call)),
+            ("RTP packets a second", self.packets_per_second.to_string()),
+            (
+                "sipcast CPU",
+                measured(self.sipcast_cpu_percent, |percent| format!("{percent:.1} % of a core")),
+            ),
+            (
+                "sipcast CPU per call",
+                measured(self.sipcast_cpu_percent_per_call, |percent| format!("{percent:.3} % of a core")),
+            ),
             ("callees CPU", format!("{:.1} % of a core", self.callee_cpu_percent)),
             ("sink CPU", format!("{:.1} % of a core", self.sink_cpu_percent)),
             ("RTP packets sent", self.packets_sent.to_string()),
@@ -126,14 +118,14 @@ impl Report {
                 format!("{:.2} ms, {:.2} ms", self.added_latency_p50_ms, self.added_latency_p99_ms),
             ),
             ("resident idle, loaded", format!("{}, {}", mib(self.idle_resident_kib), mib(self.resident_kib))),
-            ("resident per call", format!("{} KiB", self.resident_per_call_kib)),
+            ("resident per call", measured(self.resident_per_call_kib, |kib| format!("{kib} KiB"))),
             (
                 "callee lateness p50, p99, max",
                 format!(
                     "{:.2} ms, {:.2} ms, {:.2} ms",
-                    self.lateness.p50_us as f64 / 1_000.0,
-                    self.lateness.p99_us as f64 / 1_000.0,
-                    self.lateness.max_us as f64 / 1_000.0
+                    late(self.lateness.p50_us),
+                    late(self.lateness.p99_us),
+                    late(self.lateness.max_us)
                 ),
             ),
             ("pictures the callees skipped", self.pictures_skipped.to_string()),
@@ -144,6 +136,11 @@ impl Report {
             table
         })
     }
+}
+
+/// A figure, or that there is none.
+pub(super) fn measured<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {
+    value.map_or_else(|| "not measured".to_owned(), text)
 }
 
 /// The counters of `GET /statistics` that a run compares.
@@ -188,17 +185,18 @@ impl ProductCounts {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn report() -> Report {
+    pub fn report() -> Report {
         Report {
             calls: 10,
             calls_failed: 0,
             seconds: 10.0,
             bit_rate_per_call_bps: 1_000_000,
-            sipcast_cpu_percent: 12.0,
-            sipcast_cpu_percent_per_call: 1.2,
+            packets_per_second: 100,
+            sipcast_cpu_percent: Some(12.0),
+            sipcast_cpu_percent_per_call: Some(1.2),
             callee_cpu_percent: 3.0,
             sink_cpu_percent: 2.0,
             packets_sent: 1_000,
@@ -213,9 +211,9 @@ mod tests {
             backward_timestamps: 0,
             added_latency_p50_ms: 1.0,
             added_latency_p99_ms: 5.0,
-            idle_resident_kib: 10_000,
-            resident_kib: 20_000,
-            resident_per_call_kib: 1_000,
+            idle_resident_kib: Some(10_000),
+            resident_kib: Some(20_000),
+            resident_per_call_kib: Some(1_000),
             lateness: Lateness::default(),
             pictures_skipped: 0,
             sipcast_ended_cleanly: true,
@@ -223,12 +221,10 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_kept_up_to_and_with_their_value() {
-        let within = Limits { max_cpu_percent: Some(12.0), max_lost: Some(2) };
-        assert!(report().broken(within).is_empty());
-        let beyond = Limits { max_cpu_percent: Some(11.9), max_lost: Some(1) };
-        assert_eq!(report().broken(beyond).len(), 2);
-        assert!(report().table().contains("RTP packets lost"));
+    fn the_table_says_what_was_not_measured() {
+        assert!(report().table().contains("sipcast CPU per call           1.200 % of a core"));
+        let blind = Report { resident_per_call_kib: None, ..report() };
+        assert!(blind.table().contains("resident per call              not measured"), "{}", blind.table());
     }
 
     #[test]
