@@ -9,16 +9,26 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use sipcast_contract::{NegotiatedMedia, Secret, Timestamp};
-use thiserror::Error;
 
+use self::fork::Fork;
+use self::header::{all, first, has_description, is_sdp, lists, tag, tag_of};
+use self::refresh::Refresh;
+use crate::addresses::Addresses;
 use crate::digest::{Authenticator, Challenger, DigestError};
 use crate::event::{CallEnd, CallEvent, CallStatus};
 use crate::order::CallOrder;
 use crate::redirect::Redirection;
-use crate::sdp::{Agreement, Negotiation, OfferOptions, SdpError};
-use crate::session_timer::{Header, SessionTimer, TimerAction};
+use crate::sdp::{Agreement, Negotiation, SdpError};
+use crate::session_timer::{Header, SessionTimer};
 use crate::status::{self, FailureText};
-use crate::uri::{Addresses, UriError};
+
+mod fork;
+mod header;
+mod message;
+mod refresh;
+
+pub use fork::FORKS_MAX;
+pub use message::{Action, CallError, CallOptions, PeerRequest, RefreshMethod, Response};
 
 /// Methods we answer in a dialog: value of Allow. PRACK is none of them: it answers provisional responses, and as
 /// callers we only receive those.
@@ -31,128 +41,8 @@ pub const SDP_CONTENT_TYPE: &str = "application/sdp";
 /// INVITEs of one call: digest, 422 and redirects together. Then the last failure stands.
 pub const INVITES_MAX: u8 = 12;
 
-/// Early dialogs of one INVITE that are told apart; what further forks describe is passed over.
-pub const FORKS_MAX: usize = 8;
-
 /// 64 * T1 (RFC 3261 §9.1): a call whose CANCEL brought no final response is over.
 const CANCEL_WAIT: Duration = Duration::from_secs(32);
-/// Repetitions of one refresh after 401, 407, 422 or 405.
-const REFRESH_ATTEMPTS_MAX: u8 = 5;
-
-/// What a call may do beside its order.
-#[derive(Clone, Copy, Debug)]
-pub struct CallOptions {
-    /// Shape of our offers.
-    pub offer: OfferOptions,
-    /// Session interval to ask for, in seconds; `None`: no session timer of ours.
-    pub session_expires_s: Option<u32>,
-    /// How long the peer may ring.
-    pub answer_timeout: Duration,
-}
-
-impl Default for CallOptions {
-    fn default() -> Self {
-        Self {
-            offer: OfferOptions::default(),
-            session_expires_s: Some(crate::session_timer::SESSION_EXPIRES_S),
-            answer_timeout: Duration::from_secs(120),
-        }
-    }
-}
-
-/// A response of the peer, as text.
-#[derive(Clone, Copy, Debug)]
-pub struct Response<'a> {
-    /// Status code.
-    pub status: u16,
-    /// Reason phrase.
-    pub phrase: &'a str,
-    /// All headers, names as they came, in order.
-    pub headers: &'a [(&'a str, &'a str)],
-    /// The body.
-    pub body: &'a [u8],
-}
-
-/// A request of the peer within the dialog.
-#[derive(Clone, Copy, Debug)]
-pub struct PeerRequest<'a> {
-    /// The driver's mark; comes back in [`Action::Answer`].
-    pub id: u64,
-    /// The method, upper case.
-    pub method: &'a str,
-    /// All headers, names as they came, in order.
-    pub headers: &'a [(&'a str, &'a str)],
-    /// The body.
-    pub body: &'a [u8],
-}
-
-/// How a refresh is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RefreshMethod {
-    /// Without a body (RFC 4028 §7.4 prefers it where allowed).
-    Update,
-    /// re-INVITE with the last description.
-    Invite,
-}
-
-impl RefreshMethod {
-    /// The method's name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Update => "UPDATE",
-            Self::Invite => "INVITE",
-        }
-    }
-}
-
-/// What the driver has to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Send an INVITE: a new dialog with the call's Call-ID and From tag, CSeq one up. Every response goes to
-    /// [`Call::handle_response`]; ACK is the stack's.
-    SendInvite {
-        /// Request-URI, From, To, Route, next hop.
-        addresses: Box<Addresses>,
-        /// To be added as they are.
-        headers: Vec<Header>,
-        /// `application/sdp`.
-        body: String,
-    },
-    /// Send CANCEL as soon as a provisional response came (RFC 3261 §9.1).
-    Cancel,
-    /// Send BYE in the confirmed dialog.
-    Bye {
-        /// To be added as they are.
-        headers: Vec<Header>,
-    },
-    /// A second fork answered: ACK its 2xx, then BYE in its dialog (RFC 3261 §13.2.2.4).
-    ByeFork {
-        /// To tag of that dialog.
-        to_tag: String,
-    },
-    /// Send a refresh; the final response goes to [`Call::handle_refresh_response`].
-    SendRefresh {
-        /// How.
-        method: RefreshMethod,
-        /// To be added as they are.
-        headers: Vec<Header>,
-        /// `application/sdp`, with INVITE.
-        body: Option<String>,
-    },
-    /// Answer a request of the peer.
-    Answer {
-        /// [`PeerRequest::id`].
-        id: u64,
-        /// Status code.
-        status: u16,
-        /// To be added as they are.
-        headers: Vec<Header>,
-        /// `application/sdp`.
-        body: Option<String>,
-    },
-    /// For the control plane.
-    Event(CallEvent),
-}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
@@ -166,23 +56,6 @@ enum State {
     Established { to_tag: Option<String> },
     /// Over.
     Ended,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Refresh {
-    method: RefreshMethod,
-    attempts: u8,
-    /// Waits for a second try after 491 (RFC 3261 §14.1); `None`: the request is out.
-    retry_at: Option<Timestamp>,
-}
-
-/// An early dialog that media does not follow at the moment.
-#[derive(Debug)]
-struct Fork {
-    tag: Option<String>,
-    negotiation: Negotiation,
-    answer_body: Vec<u8>,
-    agreement: Option<Agreement>,
 }
 
 /// One call.
@@ -297,51 +170,6 @@ impl Call {
         }
     }
 
-    /// The final response to our refresh; `status` 408 stands for none.
-    pub fn handle_refresh_response(&mut self, response: &Response<'_>, now: Timestamp) {
-        let Some(mut refresh) = self.refresh.take() else { return };
-        if !self.is_established() || response.status < 200 {
-            self.refresh = Some(refresh);
-            return;
-        }
-        let repeat = match response.status {
-            200..=299 => {
-                self.authenticator.handle_accepted();
-                self.timer.handle_success(first(response.headers, "Session-Expires"), now);
-                if refresh.method == RefreshMethod::Invite
-                    && let Ok(agreement) = self.negotiation.handle_answer(response.body)
-                {
-                    self.agree(agreement);
-                }
-                self.negotiation.handle_offer_refused();
-                return;
-            }
-            401 | 407 => self.take_challenge(response).is_ok(),
-            422 => self.timer.handle_interval_too_small(first(response.headers, "Min-SE")),
-            405 | 501 if refresh.method == RefreshMethod::Update => {
-                self.update_allowed = false;
-                refresh.method = RefreshMethod::Invite;
-                true
-            }
-            491 => {
-                // RFC 3261 §14.1: we own the Call-ID, so 2.1 to 4 seconds, in steps of 10 ms.
-                self.negotiation.handle_offer_refused();
-                let wait = 2_100 + u64::from(random_byte()) * 190 / 255 * 10;
-                refresh.retry_at = Some(now + Duration::from_millis(wait));
-                self.refresh = Some(refresh);
-                return;
-            }
-            _ => false,
-        };
-        self.negotiation.handle_offer_refused();
-        refresh.attempts += 1;
-        if repeat && refresh.attempts < REFRESH_ATTEMPTS_MAX {
-            self.send_refresh(refresh);
-        } else {
-            self.timer.handle_refresh_failed(response.status, now);
-        }
-    }
-
     /// A request of the peer within the dialog; always answered by one [`Action::Answer`].
     pub fn handle_request(&mut self, request: &PeerRequest<'_>, now: Timestamp) {
         let live = matches!(self.state, State::Calling { .. } | State::Established { .. });
@@ -426,30 +254,6 @@ impl Call {
             }
             State::Established { .. } => self.handle_session_timeout(now),
             _ => {}
-        }
-    }
-
-    fn handle_session_timeout(&mut self, now: Timestamp) {
-        if let Some(refresh) = self.refresh
-            && refresh.retry_at.is_some_and(|at| at <= now)
-        {
-            self.send_refresh(Refresh { retry_at: None, ..refresh });
-        }
-        while let Some(action) = self.timer.handle_timeout(now) {
-            match action {
-                TimerAction::Refresh if self.refresh.is_none() => {
-                    let method =
-                        if self.update_allowed { RefreshMethod::Update } else { RefreshMethod::Invite };
-                    self.send_refresh(Refresh { method, attempts: 0, retry_at: None });
-                }
-                TimerAction::Refresh => {}
-                TimerAction::Bye => {
-                    let reason = "SIP;cause=408;text=\"Session expired\"".to_owned();
-                    self.push(Action::Bye { headers: vec![("Reason", reason)] });
-                    self.end(status::end_of_trouble(408, "session expired: no refresh from the peer"));
-                    return;
-                }
-            }
         }
     }
 
@@ -551,38 +355,6 @@ impl Call {
         self.answer_body = body.to_vec();
         self.agree(agreement);
         Ok(())
-    }
-
-    /// Media follows the fork with this To tag from here (RFC 3261 §13.2.2.4, RFC 3264 §4: each has an answer of its
-    /// own). A response without tag is of the fork we are at. `false`: one fork too many.
-    fn turn_to(&mut self, tag: Option<String>) -> bool {
-        if tag.is_none() || self.fork_tag == tag {
-            return true;
-        }
-        if self.fork_tag.is_none() && self.agreement.is_none() {
-            self.fork_tag = tag;
-            return true;
-        }
-        let known = self.forks.iter().position(|fork| fork.tag == tag);
-        if known.is_none() && self.forks.len() + 1 >= FORKS_MAX {
-            return false;
-        }
-        let next = match known {
-            Some(at) => self.forks.swap_remove(at),
-            None => Fork { tag, negotiation: self.offered.clone(), answer_body: Vec::new(), agreement: None },
-        };
-        self.forks.push(Fork {
-            tag: std::mem::replace(&mut self.fork_tag, next.tag),
-            negotiation: std::mem::replace(&mut self.negotiation, next.negotiation),
-            answer_body: std::mem::replace(&mut self.answer_body, next.answer_body),
-            agreement: std::mem::replace(&mut self.agreement, next.agreement),
-        });
-        true
-    }
-
-    /// Whether an early dialog with this tag has described its media.
-    fn knows_fork(&self, tag: Option<&String>) -> bool {
-        self.fork_tag.as_ref() == tag || self.forks.iter().any(|fork| fork.tag.as_ref() == tag)
     }
 
     fn handle_answered(&mut self, response: &Response<'_>, now: Timestamp) {
@@ -764,20 +536,6 @@ impl Call {
         }
     }
 
-    fn send_refresh(&mut self, refresh: Refresh) {
-        let body = match refresh.method {
-            RefreshMethod::Update => None,
-            RefreshMethod::Invite => self.negotiation.refresh(),
-        };
-        let mut headers = vec![allow(), supported()];
-        headers.extend(self.timer.request_headers());
-        let uri = self.remote_target.clone();
-        let bytes = body.as_deref().unwrap_or("").to_owned();
-        headers.extend(self.credentials(refresh.method.as_str(), &uri, bytes.as_bytes()));
-        self.refresh = Some(refresh);
-        self.push(Action::SendRefresh { method: refresh.method, headers, body });
-    }
-
     fn cancel(&mut self, end: CallEnd, now: Timestamp) {
         self.state = State::Cancelling { end, give_up_at: now + CANCEL_WAIT };
         self.push(Action::Cancel);
@@ -836,74 +594,6 @@ fn warning(text: &str) -> String {
 
 fn fill_random(bytes: &mut [u8]) -> bool {
     getrandom::fill(bytes).is_ok()
-}
-
-fn random_byte() -> u8 {
-    let mut byte = [0];
-    // Without random numbers the wait is the shortest one: legal, only less well spread.
-    if getrandom::fill(&mut byte).is_err() {
-        return 0;
-    }
-    byte[0]
-}
-
-/// Compact forms (RFC 3261 §7.3.3, RFC 4028 §4) beside the long names.
-fn is_named(name: &str, wanted: &str) -> bool {
-    let compact = match wanted {
-        "Contact" => "m",
-        "Content-Type" => "c",
-        "Supported" => "k",
-        "Session-Expires" => "x",
-        "To" => "t",
-        "From" => "f",
-        _ => "",
-    };
-    name.eq_ignore_ascii_case(wanted) || (!compact.is_empty() && name.eq_ignore_ascii_case(compact))
-}
-
-fn all<'a>(headers: &'a [(&'a str, &'a str)], wanted: &'static str) -> impl Iterator<Item = &'a str> {
-    headers.iter().filter(move |(name, _)| is_named(name, wanted)).map(|(_, value)| *value)
-}
-
-fn first<'a>(headers: &'a [(&'a str, &'a str)], wanted: &'static str) -> Option<&'a str> {
-    all(headers, wanted).next()
-}
-
-/// Whether a comma-separated list header names `item`.
-fn lists(headers: &[(&str, &str)], wanted: &'static str, item: &str) -> bool {
-    all(headers, wanted).flat_map(|value| value.split(',')).any(|word| word.trim().eq_ignore_ascii_case(item))
-}
-
-fn tag(headers: &[(&str, &str)]) -> Option<String> {
-    tag_of(headers, "To")
-}
-
-fn tag_of(headers: &[(&str, &str)], name: &'static str) -> Option<String> {
-    let address = first(headers, name)?;
-    let parameters = address.rsplit('>').next()?;
-    parameters.split(';').find_map(|parameter| {
-        let (name, value) = parameter.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("tag").then(|| value.trim().to_owned())
-    })
-}
-
-fn is_sdp(content_type: &str) -> bool {
-    content_type.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(SDP_CONTENT_TYPE))
-}
-
-fn has_description(response: &Response<'_>) -> bool {
-    !response.body.is_empty() && first(response.headers, "Content-Type").is_none_or(is_sdp)
-}
-
-/// An order that cannot be dialled.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum CallError {
-    /// An address.
-    #[error(transparent)]
-    Address(#[from] UriError),
-    /// The credentials.
-    #[error("authenticationName: {0}")]
-    Credentials(#[from] DigestError),
 }
 
 #[cfg(test)]

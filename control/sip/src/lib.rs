@@ -2,6 +2,7 @@
 //! Transports, transactions and dialogs are the SIP stack's (`sipcast-control::sip_endpoint`).
 #![forbid(unsafe_code)]
 
+pub mod addresses;
 pub mod call;
 pub mod contact;
 pub mod dial_script;

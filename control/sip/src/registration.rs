@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use sipcast_contract::Timestamp;
 
+use crate::addresses::Addresses;
 use crate::call::{CallError, Response};
 use crate::contact;
 use crate::digest::{Authenticator, Challenger};
 use crate::order::Account;
 use crate::session_timer::{Header, delta_seconds};
 use crate::status;
-use crate::uri::{Addresses, SipUri};
+use crate::uri::SipUri;
 
 /// Expiration asked for, in seconds.
 pub const EXPIRES_S: u32 = 600;

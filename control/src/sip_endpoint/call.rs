@@ -291,7 +291,7 @@ impl Driver {
 
     async fn send_invite(
         &mut self,
-        addresses: sipcast_sip::uri::Addresses,
+        addresses: sipcast_sip::addresses::Addresses,
         extra: Vec<sipcast_sip::session_timer::Header>,
         offer: String,
     ) -> Result<(), CallEnd> {

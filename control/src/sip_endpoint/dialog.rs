@@ -13,7 +13,8 @@ use rsipstack::sip::{
 };
 use rsipstack::transaction::random_text;
 use sipcast_sip::Transport;
-use sipcast_sip::uri::{Addresses, SipUri};
+use sipcast_sip::addresses::Addresses;
+use sipcast_sip::uri::SipUri;
 
 use super::transaction::{SDP_TYPE, to_tag};
 use super::transport::{Flow, NextHop};

@@ -35,7 +35,7 @@ use std::time::Duration;
 use rsipstack::sip::Header;
 use rsipstack::sip::headers::Supported;
 use sipcast_contract::Timestamp;
-use sipcast_sip::uri::Addresses;
+use sipcast_sip::addresses::Addresses;
 use sipcast_sip::{Account, CallEvent, CallOrder, status};
 use tokio::sync::mpsc;
 use tokio::time::Instant;

@@ -7,8 +7,9 @@ use std::net::IpAddr;
 
 use rsipstack::sip::{Scheme, Transport as StackTransport, Uri};
 use sipcast_sip::Transport;
+use sipcast_sip::addresses::Addresses;
 use sipcast_sip::locate::Target;
-use sipcast_sip::uri::{Addresses, Host};
+use sipcast_sip::uri::Host;
 
 use super::name_service;
 

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rsipstack::sip::{Header, Method, Response};
 use sipcast_contract::Timestamp;
+use sipcast_sip::addresses::Addresses;
 use sipcast_sip::registration::{Registration as Decisions, RegistrationAction};
-use sipcast_sip::uri::Addresses;
 use sipcast_sip::{Account, CallEnd, status};
 use tokio::sync::watch;
 

@@ -1,0 +1,54 @@
+//! Headers of a message in the form the driver gives them: names as they came, compact or long, in order.
+
+use super::{Response, SDP_CONTENT_TYPE};
+
+/// Compact forms (RFC 3261 §7.3.3, RFC 4028 §4) beside the long names.
+pub(super) fn is_named(name: &str, wanted: &str) -> bool {
+    let compact = match wanted {
+        "Contact" => "m",
+        "Content-Type" => "c",
+        "Supported" => "k",
+        "Session-Expires" => "x",
+        "To" => "t",
+        "From" => "f",
+        _ => "",
+    };
+    name.eq_ignore_ascii_case(wanted) || (!compact.is_empty() && name.eq_ignore_ascii_case(compact))
+}
+
+pub(super) fn all<'a>(
+    headers: &'a [(&'a str, &'a str)],
+    wanted: &'static str,
+) -> impl Iterator<Item = &'a str> {
+    headers.iter().filter(move |(name, _)| is_named(name, wanted)).map(|(_, value)| *value)
+}
+
+pub(super) fn first<'a>(headers: &'a [(&'a str, &'a str)], wanted: &'static str) -> Option<&'a str> {
+    all(headers, wanted).next()
+}
+
+/// Whether a comma-separated list header names `item`.
+pub(super) fn lists(headers: &[(&str, &str)], wanted: &'static str, item: &str) -> bool {
+    all(headers, wanted).flat_map(|value| value.split(',')).any(|word| word.trim().eq_ignore_ascii_case(item))
+}
+
+pub(super) fn tag(headers: &[(&str, &str)]) -> Option<String> {
+    tag_of(headers, "To")
+}
+
+pub(super) fn tag_of(headers: &[(&str, &str)], name: &'static str) -> Option<String> {
+    let address = first(headers, name)?;
+    let parameters = address.rsplit('>').next()?;
+    parameters.split(';').find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("tag").then(|| value.trim().to_owned())
+    })
+}
+
+pub(super) fn is_sdp(content_type: &str) -> bool {
+    content_type.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(SDP_CONTENT_TYPE))
+}
+
+pub(super) fn has_description(response: &Response<'_>) -> bool {
+    !response.body.is_empty() && first(response.headers, "Content-Type").is_none_or(is_sdp)
+}
