@@ -132,6 +132,9 @@ enum Who {
 /// Route (a template, never a path), method and status of answered requests.
 pub(crate) type RequestCounts = BTreeMap<(String, &'static str, u16), u64>;
 
+/// gRPC method (`/package.Service/Method`) and status code of answered calls.
+pub(crate) type GrpcCounts = BTreeMap<(Arc<str>, i32), u64>;
+
 /// One per process.
 pub(crate) struct Faces {
     keys: ApiKeys,
@@ -143,6 +146,7 @@ pub(crate) struct Faces {
     pub(crate) ending: CancellationToken,
     refusals: [AtomicU64; RefusalCause::ALL.len()],
     answered: Mutex<RequestCounts>,
+    grpc_answered: Mutex<GrpcCounts>,
     pub(crate) webhooks: Vec<Webhook>,
 }
 
@@ -157,6 +161,7 @@ impl Faces {
             ending: CancellationToken::new(),
             refusals: Default::default(),
             answered: Mutex::default(),
+            grpc_answered: Mutex::default(),
             webhooks,
         }
     }
@@ -222,6 +227,16 @@ impl Faces {
         } else if answered.len() < ROUTES_COUNTED_MAX {
             answered.insert((route.to_owned(), method, status), 1);
         }
+    }
+
+    /// Counts an answer of gRPC. `method`: one that there is, so that there are few.
+    pub(crate) fn count_grpc_answer(&self, method: &Arc<str>, code: i32) {
+        let mut answered = self.grpc_answered.lock().unwrap_or_else(PoisonError::into_inner);
+        *answered.entry((Arc::clone(method), code)).or_default() += 1;
+    }
+
+    pub(crate) fn grpc_answered(&self) -> GrpcCounts {
+        self.grpc_answered.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn answered(&self) -> RequestCounts {

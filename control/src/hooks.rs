@@ -10,6 +10,7 @@ use crate::broadcast::{Broadcasts, CallFilter};
 use crate::delivery::{Delivery, DeliveryOptions, DeliverySetupError, Post};
 use crate::events::{Event, EventKind, TargetStateName};
 use crate::rest;
+use crate::rest::local::StreamObject;
 
 /// An app and where it is told.
 #[derive(Clone, Debug)]
@@ -74,10 +75,9 @@ fn hook(broadcasts: &Broadcasts, event: &Event) -> Option<(&'static str, Value)>
                 (TargetStateName::Ended, None) => "UNPUBLISHED",
                 (TargetStateName::Ended, Some(_)) => "FAILED",
             };
-            let mut body = broadcasts.target_stream(event.call_id.as_deref()?, *target)?;
-            body["status"] = status.into();
-            body["info"] = fault.clone().into();
-            Some(("StreamStatusEvent", body))
+            let stream =
+                broadcasts.target_stream(event.call_id.as_deref()?, *target, status, fault.clone())?;
+            Some(("StreamStatusEvent", serde_json::to_value(stream).ok()?))
         }
         _ => None,
     }
@@ -85,7 +85,13 @@ fn hook(broadcasts: &Broadcasts, event: &Event) -> Option<(&'static str, Value)>
 
 impl Broadcasts {
     /// What an RTMP output of a call is as a stream of the original; `None`: it is gone.
-    fn target_stream(&self, call_id: &str, target: u64) -> Option<Value> {
+    fn target_stream(
+        &self,
+        call_id: &str,
+        target: u64,
+        status: &'static str,
+        info: Option<String>,
+    ) -> Option<StreamObject> {
         let registry = self.shared.registry();
         let broadcast = registry.iter().filter(|b| b.call_id == call_id).last()?;
         let live = broadcast.targets.iter();
@@ -98,9 +104,7 @@ impl Broadcasts {
         if let Some(push) = push {
             view.media_session_id.clone_from(&push.media_session_id);
         }
-        let mut body = rest::local::stream_object(&view);
-        body["audioState"]["muted"] = target.muted.into();
-        Some(body)
+        Some(StreamObject::of_target(view, status, info, target.muted))
     }
 }
 

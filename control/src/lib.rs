@@ -163,7 +163,7 @@ impl Default for CorsOptions {
     fn default() -> Self {
         Self {
             allow_origin: HeaderValue::from_static("*"),
-            allow_headers: HeaderValue::from_static("content-type,x-requested-with"),
+            allow_headers: HeaderValue::from_static("content-type,x-requested-with,authorization,x-api-key"),
             allow_methods: HeaderValue::from_static("POST"),
         }
     }

@@ -16,7 +16,7 @@ use sipcast_contract::statistics::StreamStatistics;
 use crate::broadcast::Broadcasts;
 use crate::delivery::DeliveryCounts;
 use crate::events::{Tally, TargetStateName};
-use crate::faces::RequestCounts;
+use crate::faces::{GrpcCounts, RequestCounts};
 use crate::statistics::{ShardFigures, Statistics};
 
 /// The text, or nothing if it cannot be written, which no input can cause.
@@ -31,6 +31,7 @@ pub(crate) fn text(broadcasts: &Broadcasts) -> Option<String> {
         tally: broadcasts.events().tally(),
         registrations,
         requests: faces.answered(),
+        grpc_requests: faces.grpc_answered(),
         refusals: faces.refusals().collect(),
         webhooks: faces.webhooks.iter().map(|w| (w.name().to_owned(), w.counts())).collect(),
     };
@@ -50,6 +51,7 @@ struct Snapshot {
     tally: Tally,
     registrations: BTreeMap<&'static str, u64>,
     requests: RequestCounts,
+    grpc_requests: GrpcCounts,
     refusals: Vec<(&'static str, u64)>,
     webhooks: Vec<(String, DeliveryCounts)>,
 }
@@ -201,6 +203,10 @@ impl Snapshot {
             (vec![route, ("method", (*method).to_owned()), ("status", status.to_string())], *n)
         });
         out.counters("http_requests", "Requests by route, method and status", requests)?;
+        let calls = self.grpc_requests.iter().map(|((method, code), n)| {
+            (vec![("method", method.to_string()), ("code", code_name(*code).to_owned())], *n)
+        });
+        out.counters("grpc_requests", "gRPC calls by method and status code", calls)?;
         let refusals = self.refusals.iter().map(|(cause, n)| (labels("cause", cause), *n));
         out.counters("refusals", "What was refused to clients, by cause", refusals)?;
         type Figure = (&'static str, &'static str, fn(&DeliveryCounts) -> u64);
@@ -218,6 +224,30 @@ impl Snapshot {
         let waiting = waiting.map(|(name, counts)| (labels("webhook", name), counts.waiting as f64));
         out.gauges("webhook_waiting", "Events that wait for the endpoint", waiting)
     }
+}
+
+/// gRPC's name of a status code.
+fn code_name(code: i32) -> &'static str {
+    const NAMES: [&str; 17] = [
+        "OK",
+        "CANCELLED",
+        "UNKNOWN",
+        "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "RESOURCE_EXHAUSTED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+        "INTERNAL",
+        "UNAVAILABLE",
+        "DATA_LOSS",
+        "UNAUTHENTICATED",
+    ];
+    usize::try_from(code).ok().and_then(|at| NAMES.get(at)).copied().unwrap_or("UNKNOWN")
 }
 
 fn labels(name: &'static str, value: &str) -> Labels {

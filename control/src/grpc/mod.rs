@@ -6,12 +6,14 @@
 
 mod guard;
 mod message;
+mod methods;
 mod status;
 mod watch;
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
@@ -34,8 +36,8 @@ pub(crate) mod proto {
     tonic::include_proto!("sipcast.v1");
 }
 
-/// The methods.
-struct Methods {
+/// The methods of the service.
+struct Faced {
     broadcasts: Broadcasts,
     /// Tells one order from another, with a key of this process, so that nobody can make two alike.
     fingerprint: RandomState,
@@ -52,7 +54,7 @@ pub(crate) async fn serve(
     stopped: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<BroadcastsServer<Methods>>().await;
+    health.set_serving::<BroadcastsServer<Faced>>().await;
     let described = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTION)
@@ -62,17 +64,23 @@ pub(crate) async fn serve(
     let reflection = described().build_v1().map_err(io::Error::other)?;
     let reflection_of_old = described().build_v1alpha().map_err(io::Error::other)?;
     let watchers = watch::Watchers::default();
-    let methods = Methods { broadcasts, fingerprint: RandomState::new(), watchers: watchers.clone() };
+    let faced = Faced { broadcasts, fingerprint: RandomState::new(), watchers: watchers.clone() };
     let guard = tower::layer::layer_fn({
-        let broadcasts = methods.broadcasts.clone();
-        move |inner| guard::Guarded::new(inner, broadcasts.clone())
+        let broadcasts = faced.broadcasts.clone();
+        let methods = Arc::new(methods::Methods::of([
+            DESCRIPTION,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        ]));
+        move |inner| guard::Guarded::new(inner, broadcasts.clone(), Arc::clone(&methods))
     });
-    let service = BroadcastsServer::new(methods)
+    let service = BroadcastsServer::new(faced)
         .max_decoding_message_size(MESSAGE_MAX)
         .max_encoding_message_size(ANSWER_MAX);
     let ended = async move {
         stopped.await;
-        health.set_not_serving::<BroadcastsServer<Methods>>().await;
+        health.set_not_serving::<BroadcastsServer<Faced>>().await;
         watchers.end();
     };
     Server::builder()
@@ -93,7 +101,7 @@ pub(crate) async fn serve(
 }
 
 #[tonic::async_trait]
-impl Service for Methods {
+impl Service for Faced {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<proto::WatchResponse, Status>> + Send>>;
 
     async fn start(

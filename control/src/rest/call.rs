@@ -23,7 +23,9 @@ use crate::order::{self, DtmfRequest, OrderRequest, TargetRequest};
     responses(
         (status = 200, description = "Taken; the body is empty"),
         (status = 400, description = "A field is missing or malformed", body = Body),
+        (status = 403, description = "A field names a host that must not be reached", body = Body),
         (status = 409, description = "A name is taken, or a queue is full", body = Body),
+        (status = 429, description = "Too many orders; Retry-After says when again", body = Body),
         (status = 503, description = "Too busy, full or stopping", body = Body),
     ),
 )]
@@ -64,7 +66,7 @@ pub(crate) async fn find(
 
 /// `GET` or `POST /call/find_all`.
 #[utoipa::path(
-    get,
+    method(get, post),
     path = "/rest-api/call/find_all",
     tag = "compatible",
     responses(

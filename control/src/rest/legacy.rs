@@ -10,7 +10,7 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 
 use super::call::{self, Call};
-use super::error::{self, Problem};
+use super::error::{self, Body, Problem};
 use super::value::Fields;
 use crate::broadcast::{Broadcasts, CallFilter};
 use crate::order;
@@ -20,24 +20,97 @@ pub(super) fn routes() -> Router<Broadcasts> {
     Router::new()
         .route("/call", post(startup))
         .route("/getStatus", post(status))
-        .route("/sendDTMF", post(call::send_dtmf))
-        .route("/hangup", post(call::terminate))
+        .route("/sendDTMF", post(send_dtmf))
+        .route("/hangup", post(hang_up))
         .route("/getCalls", get(calls).post(calls))
 }
 
-async fn startup(State(broadcasts): State<Broadcasts>, fields: Fields) -> Result<StatusCode, Problem> {
+/// `POST /RESTCall/call`.
+#[utoipa::path(
+    post,
+    path = "/RESTCall/call",
+    tag = "compatible",
+    request_body(content = Object, description = "The fields of `/rest-api/call/startup`; those of the account may stand in an object `connection`"),
+    responses(
+        (status = 200, description = "Taken; the body is empty"),
+        (status = 400, description = "A field is missing or malformed", body = Body),
+        (status = 403, description = "The host must not be reached", body = Body),
+        (status = 409, description = "A name is taken, or there is no room", body = Body),
+        (status = 503, description = "Too busy, full or stopping", body = Body),
+    ),
+)]
+pub(super) async fn startup(
+    State(broadcasts): State<Broadcasts>,
+    fields: Fields,
+) -> Result<StatusCode, Problem> {
     call::startup(State(broadcasts), fields.with_nested("connection")?).await
 }
 
-/// The page prints whatever text comes and stops polling at an error.
-async fn status(State(broadcasts): State<Broadcasts>, fields: Fields) -> Result<impl IntoResponse, Problem> {
+/// `POST /RESTCall/getStatus`. The page prints whatever text comes and stops polling at an error.
+#[utoipa::path(
+    post,
+    path = "/RESTCall/getStatus",
+    tag = "compatible",
+    request_body(content = Object, description = "`callId`"),
+    responses(
+        (status = 200, description = "The call's status, a word", body = String, content_type = "text/plain"),
+        (status = 400, description = "A field is missing or malformed", body = Body),
+        (status = 404, description = "Nothing matches", body = Body),
+    ),
+)]
+pub(super) async fn status(
+    State(broadcasts): State<Broadcasts>,
+    fields: Fields,
+) -> Result<impl IntoResponse, Problem> {
     let call_id = Some(fields.required_text("callId", order::CALL_ID)?);
     let found = broadcasts.find_calls(&CallFilter { call_id, ..CallFilter::default() });
     let call = found.first().ok_or_else(error::no_such_call)?;
     Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], call.status.as_str()))
 }
 
-/// No calls are an empty list: this page's predecessors parse what comes.
-async fn calls(State(broadcasts): State<Broadcasts>) -> Json<Vec<Call>> {
+/// `POST /RESTCall/sendDTMF`.
+#[utoipa::path(
+    post,
+    path = "/RESTCall/sendDTMF",
+    tag = "compatible",
+    request_body(content = Object, description = "`callId`, `dtmf`, `type`"),
+    responses(
+        (status = 200, description = "Taken; the body is empty"),
+        (status = 400, description = "A field is missing or malformed", body = Body),
+        (status = 404, description = "Nothing matches", body = Body),
+        (status = 409, description = "A name is taken, or there is no room", body = Body),
+        (status = 503, description = "Too busy, full or stopping", body = Body),
+    ),
+)]
+pub(super) async fn send_dtmf(broadcasts: State<Broadcasts>, fields: Fields) -> Result<StatusCode, Problem> {
+    call::send_dtmf(broadcasts, fields).await
+}
+
+/// `POST /RESTCall/hangup`.
+#[utoipa::path(
+    post,
+    path = "/RESTCall/hangup",
+    tag = "compatible",
+    request_body(content = Object, description = "`callId`"),
+    responses(
+        (status = 200, description = "Taken; the body is empty"),
+        (status = 400, description = "A field is missing or malformed", body = Body),
+        (status = 404, description = "Nothing matches", body = Body),
+    ),
+)]
+pub(super) async fn hang_up(broadcasts: State<Broadcasts>, fields: Fields) -> Result<StatusCode, Problem> {
+    call::terminate(broadcasts, fields).await
+}
+
+/// `GET` or `POST /RESTCall/getCalls`. No calls are an empty list: this page's predecessors parse what comes.
+#[utoipa::path(
+    method(get, post),
+    path = "/RESTCall/getCalls",
+    tag = "compatible",
+    responses(
+        (status = 200, description = "All calls, which may be none", body = Vec<Call>),
+    ),
+)]
+pub(super) async fn calls(State(broadcasts): State<Broadcasts>) -> Json<Vec<Call>> {
     Json(broadcasts.find_calls(&CallFilter::default()).into_iter().map(Call::from).collect())
 }

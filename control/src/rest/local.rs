@@ -7,10 +7,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use serde::Serialize;
-use serde_json::{Value, json};
 use sipcast_contract::RtmpUrl;
+use utoipa::ToSchema;
 
-use super::error::Problem;
+use super::error::{Body, Problem};
 use super::value::Fields;
 use crate::broadcast::Broadcasts;
 use crate::local_streams::{MIXER_SCHEME, StreamFilter, StreamView};
@@ -43,9 +43,10 @@ pub(super) fn stream_routes() -> Router<Broadcasts> {
         .route("/terminate", post(end_streams))
 }
 
-#[derive(Serialize)]
+/// A pulled stream on the wire.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Pulled {
+pub(super) struct Pulled {
     local_media_session_id: String,
     local_stream_name: String,
     uri: String,
@@ -55,9 +56,10 @@ struct Pulled {
     record: bool,
 }
 
-#[derive(Serialize)]
+/// A mixer on the wire.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Mixer {
+pub(super) struct Mixer {
     uri: String,
     local_stream_name: String,
     status: &'static str,
@@ -67,7 +69,119 @@ struct Mixer {
     record: bool,
 }
 
-async fn pull(State(broadcasts): State<Broadcasts>, fields: Fields) -> Result<StatusCode, Problem> {
+/// A local stream on the wire: the keys of the original's StreamStatusEvent (wcs-api 1.6), unset ones `null` or 0.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct StreamObject {
+    node_id: Option<String>,
+    app_key: Option<String>,
+    session_id: Option<String>,
+    media_session_id: String,
+    name: String,
+    published: bool,
+    has_video: bool,
+    has_audio: bool,
+    status: &'static str,
+    audio_codec: Option<&'static str>,
+    video_codec: Option<&'static str>,
+    record: bool,
+    width: u16,
+    height: u16,
+    bitrate: u32,
+    min_bitrate: u32,
+    max_bitrate: u32,
+    quality: u32,
+    history: bool,
+    gop: u32,
+    fps: u32,
+    audio_bitrate: u32,
+    codec_impl: Option<&'static str>,
+    transport: Option<&'static str>,
+    cvo_extension: bool,
+    create_date: u64,
+    media_type: &'static str,
+    audio_state: Muted,
+    video_state: Muted,
+    media_provider: &'static str,
+    /// Why it is not on the air; only in hooks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    info: Option<String>,
+}
+
+/// Whether one of a stream's media is replaced by nothing.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Muted {
+    muted: bool,
+}
+
+impl StreamObject {
+    /// As an RTMP output of a call is told: where it stands, why, and whether it is silent.
+    pub(crate) fn of_target(
+        view: StreamView,
+        status: &'static str,
+        info: Option<String>,
+        muted: bool,
+    ) -> Self {
+        Self { status, info, audio_state: Muted { muted }, ..Self::from(view) }
+    }
+}
+
+impl From<StreamView> for StreamObject {
+    fn from(view: StreamView) -> Self {
+        Self {
+            node_id: None,
+            app_key: view.app_key,
+            session_id: None,
+            media_session_id: view.media_session_id,
+            name: view.name,
+            published: true,
+            has_video: view.has_video,
+            has_audio: view.has_audio,
+            status: view.status,
+            audio_codec: None,
+            video_codec: view.has_video.then_some("H264"),
+            record: false,
+            width: view.width,
+            height: view.height,
+            bitrate: 0,
+            min_bitrate: 0,
+            max_bitrate: 0,
+            quality: 0,
+            history: false,
+            gop: 0,
+            fps: 0,
+            audio_bitrate: 0,
+            codec_impl: None,
+            transport: None,
+            cvo_extension: false,
+            create_date: view.create_date_ms,
+            media_type: "publish",
+            audio_state: Muted { muted: false },
+            video_state: Muted { muted: false },
+            media_provider: view.media_provider,
+            info: None,
+        }
+    }
+}
+
+/// `POST /pull/rtmp/pull` and `/pull/rtmp/startup`: plays a stream from another server.
+#[utoipa::path(
+    post,
+    path = "/rest-api/pull/rtmp/pull",
+    tag = "compatible",
+    request_body(content = Object, description = "`uri`, `localStreamName`; the same at `/rest-api/pull/rtmp/startup`"),
+    responses(
+        (status = 200, description = "Taken; the body is empty"),
+        (status = 400, description = "A field is missing or malformed", body = Body),
+        (status = 403, description = "The host must not be reached", body = Body),
+        (status = 409, description = "A name is taken, or there is no room", body = Body),
+        (status = 503, description = "Too busy, full or stopping", body = Body),
+    ),
+)]
+pub(super) async fn pull(
+    State(broadcasts): State<Broadcasts>,
+    fields: Fields,
+) -> Result<StatusCode, Problem> {
     let text = fields.required_text("uri", PULL_URI)?;
     let (url, stream) = RtmpUrl::parse_with_stream(&text)
         .map_err(|error| Problem::invalid("uri", error.to_string(), PULL_URI.expected))?;
@@ -84,7 +198,16 @@ async fn pull(State(broadcasts): State<Broadcasts>, fields: Fields) -> Result<St
     Ok(StatusCode::OK)
 }
 
-async fn pulls(State(broadcasts): State<Broadcasts>) -> Json<Vec<Pulled>> {
+/// `GET` or `POST /pull/rtmp/find_all`.
+#[utoipa::path(
+    method(get, post),
+    path = "/rest-api/pull/rtmp/find_all",
+    tag = "compatible",
+    responses(
+        (status = 200, description = "All pulled streams, which may be none", body = Vec<Pulled>),
+    ),
+)]
+pub(super) async fn pulls(State(broadcasts): State<Broadcasts>) -> Json<Vec<Pulled>> {
     let shown = broadcasts.pulls().into_iter().map(|view| Pulled {
         local_media_session_id: view.session,
         local_stream_name: view.local_stream_name,
@@ -97,13 +220,44 @@ async fn pulls(State(broadcasts): State<Broadcasts>) -> Json<Vec<Pulled>> {
     Json(shown.collect())
 }
 
-async fn end_pull(State(broadcasts): State<Broadcasts>, fields: Fields) -> Result<StatusCode, Problem> {
+/// `POST /pull/rtmp/terminate`.
+#[utoipa::path(
+    post,
+    path = "/rest-api/pull/rtmp/terminate",
+    tag = "compatible",
+    request_body(content = Object, description = "`uri`"),
+    responses(
+        (status = 200, description = "Taken; the body is empty"),
+        (status = 400, description = "A field is missing or malformed", body = Body),
+        (status = 404, description = "Nothing matches", body = Body),
+    ),
+)]
+pub(super) async fn end_pull(
+    State(broadcasts): State<Broadcasts>,
+    fields: Fields,
+) -> Result<StatusCode, Problem> {
     let uri = fields.required_text("uri", PULL_URI)?;
     broadcasts.terminate_local(&uri, false).map_err(|error| Problem::of_local("uri", error))?;
     Ok(StatusCode::OK)
 }
 
-async fn start_mixer(State(broadcasts): State<Broadcasts>, fields: Fields) -> Result<StatusCode, Problem> {
+/// `POST /mixer/startup`: a stream that is the sum of others.
+#[utoipa::path(
+    post,
+    path = "/rest-api/mixer/startup",
+    tag = "compatible",
+    request_body(content = Object, description = "`uri` (`mixer://name`), `localStreamName`"),
+    responses(
+        (status = 200, description = "Taken; the body is empty"),
+        (status = 400, description = "A field is missing or malformed", body = Body),
+        (status = 409, description = "A name is taken, or there is no room", body = Body),
+        (status = 503, description = "Too busy, full or stopping", body = Body),
+    ),
+)]
+pub(super) async fn start_mixer(
+    State(broadcasts): State<Broadcasts>,
+    fields: Fields,
+) -> Result<StatusCode, Problem> {
     let uri = mixer_uri(&fields)?;
     let name = fields.text("localStreamName", order::STREAM_NAME)?;
     let name = name.unwrap_or_else(|| uri[MIXER_SCHEME.len()..].to_owned());
@@ -111,13 +265,43 @@ async fn start_mixer(State(broadcasts): State<Broadcasts>, fields: Fields) -> Re
     Ok(StatusCode::OK)
 }
 
-async fn add_to_mixer(State(broadcasts): State<Broadcasts>, fields: Fields) -> Result<StatusCode, Problem> {
+/// `POST /mixer/add`.
+#[utoipa::path(
+    post,
+    path = "/rest-api/mixer/add",
+    tag = "compatible",
+    request_body(content = Object, description = "`uri`, `remoteStreamName`"),
+    responses(
+        (status = 200, description = "Taken; the body is empty"),
+        (status = 400, description = "A field is missing or malformed", body = Body),
+        (status = 404, description = "Nothing matches", body = Body),
+        (status = 409, description = "A name is taken, or there is no room", body = Body),
+        (status = 503, description = "Too busy, full or stopping", body = Body),
+    ),
+)]
+pub(super) async fn add_to_mixer(
+    State(broadcasts): State<Broadcasts>,
+    fields: Fields,
+) -> Result<StatusCode, Problem> {
     let (uri, stream) = mixer_input(&fields)?;
     broadcasts.add_to_mixer(&uri, &stream).map_err(|error| Problem::of_local("remoteStreamName", error))?;
     Ok(StatusCode::OK)
 }
 
-async fn remove_from_mixer(
+/// `POST /mixer/remove`.
+#[utoipa::path(
+    post,
+    path = "/rest-api/mixer/remove",
+    tag = "compatible",
+    request_body(content = Object, description = "`uri`, `remoteStreamName`"),
+    responses(
+        (status = 200, description = "Taken; the body is empty"),
+        (status = 400, description = "A field is missing or malformed", body = Body),
+        (status = 404, description = "Nothing matches", body = Body),
+        (status = 503, description = "Too busy, full or stopping", body = Body),
+    ),
+)]
+pub(super) async fn remove_from_mixer(
     State(broadcasts): State<Broadcasts>,
     fields: Fields,
 ) -> Result<StatusCode, Problem> {
@@ -127,13 +311,37 @@ async fn remove_from_mixer(
     Ok(StatusCode::OK)
 }
 
-async fn end_mixer(State(broadcasts): State<Broadcasts>, fields: Fields) -> Result<StatusCode, Problem> {
+/// `POST /mixer/terminate`.
+#[utoipa::path(
+    post,
+    path = "/rest-api/mixer/terminate",
+    tag = "compatible",
+    request_body(content = Object, description = "`uri`"),
+    responses(
+        (status = 200, description = "Taken; the body is empty"),
+        (status = 400, description = "A field is missing or malformed", body = Body),
+        (status = 404, description = "Nothing matches", body = Body),
+    ),
+)]
+pub(super) async fn end_mixer(
+    State(broadcasts): State<Broadcasts>,
+    fields: Fields,
+) -> Result<StatusCode, Problem> {
     let uri = mixer_uri(&fields)?;
     broadcasts.terminate_local(&uri, true).map_err(|error| Problem::of_local("uri", error))?;
     Ok(StatusCode::OK)
 }
 
-async fn mixers(State(broadcasts): State<Broadcasts>) -> Json<Vec<Mixer>> {
+/// `GET` or `POST /mixer/find_all`.
+#[utoipa::path(
+    method(get, post),
+    path = "/rest-api/mixer/find_all",
+    tag = "compatible",
+    responses(
+        (status = 200, description = "All mixers, which may be none", body = Vec<Mixer>),
+    ),
+)]
+pub(super) async fn mixers(State(broadcasts): State<Broadcasts>) -> Json<Vec<Mixer>> {
     let shown = broadcasts.mixers().into_iter().map(|view| Mixer {
         uri: view.uri,
         local_stream_name: view.local_stream_name,
@@ -146,41 +354,66 @@ async fn mixers(State(broadcasts): State<Broadcasts>) -> Json<Vec<Mixer>> {
     Json(shown.collect())
 }
 
-async fn find_streams(
+/// `POST /stream/find`.
+#[utoipa::path(
+    post,
+    path = "/rest-api/stream/find",
+    tag = "compatible",
+    request_body(content = Object, description = "`mediaSessionId`, `mediaSessionIds`, `name`, `status`, `published`: all that are given must fit"),
+    responses(
+        (status = 200, description = "What fits", body = Vec<StreamObject>),
+        (status = 400, description = "A field is missing or malformed", body = Body),
+        (status = 404, description = "Nothing matches", body = Body),
+    ),
+)]
+pub(super) async fn find_streams(
     State(broadcasts): State<Broadcasts>,
     fields: Fields,
-) -> Result<Json<Vec<Value>>, Problem> {
+) -> Result<Json<Vec<StreamObject>>, Problem> {
     found(&broadcasts, &stream_filter(&fields)?)
 }
 
-async fn all_streams(State(broadcasts): State<Broadcasts>) -> Result<Json<Vec<Value>>, Problem> {
+/// `GET` or `POST /stream/find_all`.
+#[utoipa::path(
+    method(get, post),
+    path = "/rest-api/stream/find_all",
+    tag = "compatible",
+    responses(
+        (status = 200, description = "All local streams", body = Vec<StreamObject>),
+        (status = 404, description = "Nothing matches", body = Body),
+    ),
+)]
+pub(super) async fn all_streams(
+    State(broadcasts): State<Broadcasts>,
+) -> Result<Json<Vec<StreamObject>>, Problem> {
     found(&broadcasts, &StreamFilter::default())
 }
 
-async fn end_streams(State(broadcasts): State<Broadcasts>, fields: Fields) -> Result<StatusCode, Problem> {
+/// `POST /stream/terminate`: ends what fits, and the calls that these streams come from.
+#[utoipa::path(
+    post,
+    path = "/rest-api/stream/terminate",
+    tag = "compatible",
+    request_body(content = Object, description = "`mediaSessionId`, `mediaSessionIds`, `name`, `status`, `published`: all that are given must fit"),
+    responses(
+        (status = 200, description = "Taken; the body is empty"),
+        (status = 400, description = "A field is missing or malformed", body = Body),
+        (status = 404, description = "Nothing matches", body = Body),
+    ),
+)]
+pub(super) async fn end_streams(
+    State(broadcasts): State<Broadcasts>,
+    fields: Fields,
+) -> Result<StatusCode, Problem> {
     match broadcasts.terminate_streams(&stream_filter(&fields)?) {
         0 => Err(Problem::not_found(None, "no stream matches")),
         _ => Ok(StatusCode::OK),
     }
 }
 
-fn found(broadcasts: &Broadcasts, filter: &StreamFilter) -> Result<Json<Vec<Value>>, Problem> {
-    let found: Vec<Value> = broadcasts.streams(filter).iter().map(stream_object).collect();
+fn found(broadcasts: &Broadcasts, filter: &StreamFilter) -> Result<Json<Vec<StreamObject>>, Problem> {
+    let found: Vec<StreamObject> = broadcasts.streams(filter).into_iter().map(Into::into).collect();
     if found.is_empty() { Err(Problem::not_found(None, "no stream matches")) } else { Ok(Json(found)) }
-}
-
-/// The keys of the original's StreamStatusEvent (wcs-api 1.6).
-pub(crate) fn stream_object(view: &StreamView) -> Value {
-    json!({
-        "nodeId": null, "appKey": view.app_key, "sessionId": null, "mediaSessionId": view.media_session_id,
-        "name": view.name, "published": true, "hasVideo": view.has_video, "hasAudio": view.has_audio,
-        "status": view.status, "audioCodec": null, "videoCodec": if view.has_video { Some("H264") } else { None },
-        "record": false, "width": view.width, "height": view.height, "bitrate": 0, "minBitrate": 0,
-        "maxBitrate": 0, "quality": 0, "history": false, "gop": 0, "fps": 0, "audioBitrate": 0,
-        "codecImpl": null, "transport": null, "cvoExtension": false, "createDate": view.create_date_ms,
-        "mediaType": "publish", "audioState": { "muted": false }, "videoState": { "muted": false },
-        "mediaProvider": view.media_provider,
-    })
 }
 
 fn stream_filter(fields: &Fields) -> Result<StreamFilter, Problem> {

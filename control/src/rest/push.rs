@@ -24,6 +24,7 @@ use crate::sounds::SOUND_FILE;
     responses(
         (status = 200, description = "Added", body = Transponder),
         (status = 400, description = "A field is missing or malformed", body = Body),
+        (status = 403, description = "A field names a host that must not be reached", body = Body),
         (status = 404, description = "Nothing matches", body = Body),
         (status = 409, description = "A name is taken, or a queue is full", body = Body),
         (status = 503, description = "Too busy, full or stopping", body = Body),
@@ -62,7 +63,7 @@ pub(crate) async fn find(
 
 /// `GET` or `POST /push/find_all`.
 #[utoipa::path(
-    get,
+    method(get, post),
     path = "/rest-api/push/find_all",
     tag = "compatible",
     responses(

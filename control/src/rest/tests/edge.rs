@@ -145,7 +145,10 @@ async fn other_origins_may_ask() {
     assert_eq!((answer.status, answer.body.as_str()), (200, ""));
     for answer in [answer, bench.get("/rest-api/call/find_all").await, bench.raw("call/startup", "x").await] {
         assert_eq!(answer.headers["access-control-allow-origin"], "*");
-        assert_eq!(answer.headers["access-control-allow-headers"], "content-type,x-requested-with");
+        assert_eq!(
+            answer.headers["access-control-allow-headers"],
+            "content-type,x-requested-with,authorization,x-api-key"
+        );
         assert_eq!(answer.headers["access-control-allow-methods"], "POST");
     }
     assert!(!bench.get("/").await.headers.contains_key("access-control-allow-origin"));

@@ -26,7 +26,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::broadcast::Broadcasts;
 use crate::events::Event;
-use crate::rest::{call, inject, push};
+use crate::rest::{call, inject, legacy, local, push};
 pub(in crate::rest) use problem::Refusal;
 
 /// What the document says of the whole.
@@ -55,6 +55,10 @@ pub(in crate::rest) use problem::Refusal;
         inject::sound, inject::stream, inject::end_stream,
         push::startup, push::find, push::find_all, push::terminate, push::mute, push::unmute,
         push::sound_on, push::sound_off,
+        local::pull, local::pulls, local::end_pull,
+        local::start_mixer, local::add_to_mixer, local::remove_from_mixer, local::end_mixer, local::mixers,
+        local::find_streams, local::all_streams, local::end_streams,
+        legacy::startup, legacy::status, legacy::send_dtmf, legacy::hang_up, legacy::calls,
     ),
     components(schemas(Event)),
 )]
@@ -142,6 +146,12 @@ mod tests {
             ("/v1/events", "get"),
             ("/rest-api/call/startup", "post"),
             ("/rest-api/push/unmute", "post"),
+            ("/rest-api/call/find_all", "get"),
+            ("/rest-api/call/find_all", "post"),
+            ("/rest-api/pull/rtmp/pull", "post"),
+            ("/rest-api/mixer/find_all", "get"),
+            ("/rest-api/stream/terminate", "post"),
+            ("/RESTCall/getStatus", "post"),
         ] {
             assert!(document["paths"][path][method].is_object(), "{method} {path}");
         }
