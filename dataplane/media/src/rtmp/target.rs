@@ -1,6 +1,7 @@
 //! One RTMP target of a broadcast: connection attempts, publisher, queue, chunks.
 //! Takes: messages and tracks of the pipeline, what the driver tells of the connection, time.
-//! Gives: actions, vectored sends, state and figures. Leaves out: sockets, other targets, what is muted.
+//! Gives: actions, vectored sends, state and figures. Leaves out: what goes into one send (`outgoing`), sockets,
+//! other targets, what is muted.
 //!
 //! Rule of use: after each `handle_*`, `push`, `set_*` or `stop`, poll actions until `None`, and call
 //! [`Target::fill_send`] when no send is in flight. After [`TargetAction::Disconnect`] the driver closes the
@@ -20,14 +21,15 @@
 //! pictures; when what it is sent stays older than [`STALE_AGE`] for [`STALE_MAX`], the connection is begun anew:
 //! what waits in it is of no use to anybody, and never sent again.
 
+mod outgoing;
+mod tracks;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use sipcast_contract::limits::IOVECS_MAX;
 use sipcast_contract::report::TargetFault;
 use sipcast_contract::statistics::TargetStatistics;
 use sipcast_contract::{
@@ -37,44 +39,15 @@ use sipcast_pool::Arena;
 
 use super::authentication::{Authentication, Verdict};
 use super::back_off::BackOff;
-use super::chunker::{Chunker, Exhausted, MessageHeader};
-use super::message_type;
 use super::publisher::{PHASE_TIMEOUT, Publisher};
 use super::random::SplitMix64;
-use super::send_queue::{Next, QueuedMessage, SendQueue};
-use crate::flv::metadata::{AudioMetadata, Metadata, VideoMetadata, write_set_data_frame};
-use crate::flv::{audio, video};
+use super::send_queue::SendQueue;
 use crate::message::{Message, MessageKind};
+use outgoing::{Messages, Outgoing};
 
 pub use super::chunker::ChunkList;
 pub use super::player::PlayedMessage;
-
-/// What a broadcast publishes: headers for servers and players.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Tracks {
-    /// AVCDecoderConfigurationRecord; pictures are held back without it.
-    pub avc_config: Option<Bytes>,
-    /// AudioSpecificConfig; AAC is held back without it.
-    pub audio_config: Option<Bytes>,
-    /// How sound is coded.
-    pub audio_format: audio::SoundFormat,
-    /// Pixels, 0 when unknown.
-    pub width: u16,
-    /// Pixels, 0 when unknown.
-    pub height: u16,
-    /// Pictures per second, 0 when unknown.
-    pub frame_rate: f64,
-    /// Hz.
-    pub audio_sample_rate_hz: u32,
-    /// 1 or 2.
-    pub audio_channels: u8,
-    /// Bits per second.
-    pub audio_bit_rate_bps: u32,
-    /// Whether pictures are published; then audio waits for the first IDR picture, for a while.
-    pub has_video: bool,
-    /// Whether audio is published.
-    pub has_audio: bool,
-}
+pub use tracks::Tracks;
 
 /// What the target wants the driver to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,15 +80,7 @@ pub struct Target {
     /// which leaves later because it is transcoded, would go back.
     begun_ms: Option<u32>,
     queue: SendQueue,
-    chunker: Chunker,
-    /// Taken out of the queue: waits to be begun, or is begun.
-    message: Option<QueuedMessage>,
-    /// Tracks to send before the next message.
-    tracks_due: Option<Rc<Tracks>>,
-    sent: SentHeaders,
-    /// Bytes that go before the next message; those before `wire_sent` are gone.
-    wire: Vec<u8>,
-    wire_sent: usize,
+    outgoing: Outgoing,
     sending: Option<Sending>,
     /// The pool had no slot and nothing is in flight that would come back: then it is tried again.
     starved_until: Option<Timestamp>,
@@ -162,30 +127,11 @@ enum Gate {
     Open,
 }
 
-/// Headers that the server has, on this connection.
-#[derive(Debug, Default)]
-struct SentHeaders {
-    metadata: Vec<u8>,
-    avc_config: Option<Bytes>,
-    audio_config: Option<Bytes>,
-    picture: Option<Picture>,
-}
-
-/// What a service may take for the settings of a publication: size, profile, constraints, level.
-type Picture = (u16, u16, [u8; 3]);
-
 /// The send in flight.
 #[derive(Clone, Copy, Debug)]
 struct Sending {
     until: Timestamp,
     messages: Messages,
-}
-
-/// Messages that a send completes.
-#[derive(Clone, Copy, Debug, Default)]
-struct Messages {
-    pictures: u64,
-    audio_frames: u64,
 }
 
 impl Target {
@@ -206,12 +152,7 @@ impl Target {
             tracks_queued: false,
             gate: Gate::Shut,
             begun_ms: None,
-            chunker: Chunker::announced(),
-            message: None,
-            tracks_due: None,
-            sent: SentHeaders::default(),
-            wire: Vec::new(),
-            wire_sent: 0,
+            outgoing: Outgoing::new(),
             sending: None,
             starved_until: None,
             stale_since: None,
@@ -227,7 +168,8 @@ impl Target {
 
     /// What is published from now on. Headers are sent before the next message, and only those that changed.
     pub fn set_tracks(&mut self, tracks: &Rc<Tracks>, now: Timestamp) {
-        let is_other = self.sent.picture.zip(tracks.picture()).is_some_and(|(sent, new)| sent != new);
+        let is_other =
+            self.outgoing.sent_picture().zip(tracks.picture()).is_some_and(|(sent, new)| sent != new);
         self.tracks = Some(tracks.clone());
         self.tracks_queued = false;
         if is_other && self.spec.rules.on_picture_change == PictureChange::Republish {
@@ -493,11 +435,13 @@ impl Target {
         self.stale_since = if is_late { self.stale_since.or(Some(now)) } else { None };
         let mut messages = Messages::default();
         // An exhausted pool ends the gathering; what is left goes with a later send.
-        let mut is_exhausted = self.gather(arena, out, &mut messages).is_err();
+        let mut is_exhausted =
+            self.outgoing.gather(&mut self.link, &mut self.queue, arena, out, &mut messages).is_err();
         if is_exhausted && out.is_empty() {
             // No send will end and give slots back, and the slots may be those that wait here.
             self.queue.shed();
-            is_exhausted = self.gather(arena, out, &mut messages).is_err();
+            is_exhausted =
+                self.outgoing.gather(&mut self.link, &mut self.queue, arena, out, &mut messages).is_err();
         }
         self.starved_until = (is_exhausted && out.is_empty()).then(|| now + STARVED_RETRY);
         if !out.is_empty() {
@@ -524,11 +468,7 @@ impl Target {
             Link::Closing { publisher, has_unpublished, .. } => (publisher, !has_unpublished),
             Link::Waiting { .. } | Link::Connecting { .. } | Link::Down => return false,
         };
-        has_goodbye
-            || publisher.has_output()
-            || self.wire_sent < self.wire.len()
-            || self.message.is_some()
-            || !self.queue.is_empty()
+        has_goodbye || publisher.has_output() || self.outgoing.is_pending() || !self.queue.is_empty()
     }
 
     /// Its state.
@@ -641,13 +581,8 @@ impl Target {
         }
         self.gate = Gate::Shut;
         self.queue.clear();
-        self.chunker = Chunker::announced();
-        self.message = None;
-        self.tracks_due = None;
+        self.outgoing.reset();
         self.tracks_queued = false;
-        self.sent = SentHeaders::default();
-        self.wire.clear();
-        self.wire_sent = 0;
         self.sending = None;
         self.starved_until = None;
         self.stale_since = None;
@@ -668,125 +603,6 @@ impl Target {
         }
         self.keyframe_requested = wants;
     }
-
-    /// In order: rest of the open message, answers of the protocol, headers, messages, goodbye.
-    fn gather(
-        &mut self,
-        arena: &mut Arena,
-        out: &mut ChunkList,
-        messages: &mut Messages,
-    ) -> Result<(), Exhausted> {
-        loop {
-            if self.chunker.is_open() {
-                self.chunker.fill(|| self.queue.next_segment(), arena, out)?;
-                if self.chunker.is_open() {
-                    return Ok(());
-                }
-                match self.message.take() {
-                    Some(message) if message.kind == MessageKind::Audio => messages.audio_frames += 1,
-                    Some(message) => {
-                        out.arrivals.push(message.arrival);
-                        messages.pictures += 1;
-                    }
-                    None => {}
-                }
-            }
-            if !self.gather_wire(arena, out)? {
-                return Ok(());
-            }
-            let (Link::Up(publisher) | Link::Closing { publisher, .. }) = &mut self.link else {
-                return Ok(());
-            };
-            if publisher.has_output() {
-                // Only into an empty `wire`: the publisher bounds what waits.
-                publisher.take_output(&mut self.wire);
-                continue;
-            }
-            let Some(message_stream) = publisher.publishing() else { return Ok(()) };
-            if let Some(message) = &self.message {
-                // A message that does not fit whole waits for the next send, unless no send is large enough.
-                let segments = message.segments + 2 * (message.bytes / Chunker::CHUNK_SIZE + 1);
-                let is_full = out.segments.len() + segments > IOVECS_MAX || out.bytes >= SEND_BYTES;
-                if is_full && !out.is_empty() {
-                    return Ok(());
-                }
-                let header = media_header(message.kind, message.timestamp_ms, message_stream);
-                self.chunker.begin(&header, message.bytes);
-                continue;
-            }
-            match self.queue.begin_next() {
-                Some(Next::Tracks(tracks)) => self.tracks_due = Some(tracks),
-                Some(Next::Message(message)) => {
-                    self.message = Some(message);
-                    if let Some(tracks) = self.tracks_due.take() {
-                        self.write_headers(&tracks, message.timestamp_ms, message_stream);
-                    }
-                }
-                None if !self.say_goodbye() => return Ok(()),
-                None => {}
-            }
-        }
-    }
-
-    /// Moves `wire` to `out`; `false`: `out` is full.
-    fn gather_wire(&mut self, arena: &mut Arena, out: &mut ChunkList) -> Result<bool, Exhausted> {
-        while self.wire_sent < self.wire.len() {
-            if out.segments.len() >= IOVECS_MAX {
-                return Ok(false);
-            }
-            let rest = &self.wire[self.wire_sent..];
-            let piece = &rest[..rest.len().min(PIECE_LEN)];
-            out.push(arena.write(piece)?);
-            self.wire_sent += piece.len();
-        }
-        self.wire.clear();
-        self.wire_sent = 0;
-        Ok(true)
-    }
-
-    /// FCUnpublish and deleteStream, once, when closing.
-    fn say_goodbye(&mut self) -> bool {
-        match &mut self.link {
-            Link::Closing { publisher, has_unpublished, .. } if !*has_unpublished => {
-                *has_unpublished = true;
-                publisher.unpublish();
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// Metadata and sequence headers that the server does not have yet.
-    fn write_headers(&mut self, tracks: &Tracks, timestamp_ms: u32, message_stream: u32) {
-        let mut body = Vec::with_capacity(512);
-        write_set_data_frame(&mut body, &tracks.metadata());
-        if self.sent.metadata != body {
-            let type_id = message_type::DATA_AMF0;
-            let header =
-                MessageHeader { chunk_stream: DATA_CHUNK_STREAM, timestamp_ms, type_id, message_stream };
-            self.chunker.write(&header, &body, &mut self.wire);
-            self.sent.metadata.clone_from(&body);
-        }
-        if let Some(config) = &tracks.avc_config
-            && self.sent.avc_config.as_ref() != Some(config)
-        {
-            body.clear();
-            video::write_sequence_header(&mut body, config);
-            let header = media_header(MessageKind::IdrPicture, timestamp_ms, message_stream);
-            self.chunker.write(&header, &body, &mut self.wire);
-            self.sent.avc_config = Some(config.clone());
-            self.sent.picture = tracks.picture();
-        }
-        if let Some(config) = &tracks.audio_config
-            && self.sent.audio_config.as_ref() != Some(config)
-        {
-            body.clear();
-            audio::write_sequence_header(&mut body, config);
-            let header = media_header(MessageKind::Audio, timestamp_ms, message_stream);
-            self.chunker.write(&header, &body, &mut self.wire);
-            self.sent.audio_config = Some(config.clone());
-        }
-    }
 }
 
 /// Shows where to and the state only: the rest holds the stream name.
@@ -797,43 +613,6 @@ impl fmt::Debug for Target {
             .field("state", &self.state)
             .finish_non_exhaustive()
     }
-}
-
-impl Tracks {
-    fn picture(&self) -> Option<Picture> {
-        // AVCDecoderConfigurationRecord (ISO/IEC 14496-15 §5.3.3.1): version, then profile, compatibility, level.
-        let profile = self.avc_config.as_ref()?.get(1..4)?.try_into().ok()?;
-        Some((self.width, self.height, profile))
-    }
-
-    /// Formats other than AAC need no header.
-    fn can_send_audio(&self) -> bool {
-        self.audio_config.is_some() || self.audio_format != audio::SoundFormat::Aac
-    }
-
-    fn metadata(&self) -> Metadata {
-        Metadata {
-            video: self.has_video.then_some(VideoMetadata {
-                width: self.width,
-                height: self.height,
-                frame_rate: self.frame_rate,
-            }),
-            audio: self.has_audio.then_some(AudioMetadata {
-                format: self.audio_format,
-                sample_rate_hz: self.audio_sample_rate_hz,
-                channels: self.audio_channels,
-                bit_rate_bps: self.audio_bit_rate_bps,
-            }),
-        }
-    }
-}
-
-fn media_header(kind: MessageKind, timestamp_ms: u32, message_stream: u32) -> MessageHeader {
-    let (chunk_stream, type_id) = match kind {
-        MessageKind::Audio => (AUDIO_CHUNK_STREAM, message_type::AUDIO),
-        MessageKind::IdrPicture | MessageKind::Picture => (VIDEO_CHUNK_STREAM, message_type::VIDEO),
-    };
-    MessageHeader { chunk_stream, timestamp_ms, type_id, message_stream }
 }
 
 /// How long audio waits for the first IDR picture on a connection.
@@ -851,13 +630,5 @@ pub const STALE_MAX: Duration = Duration::from_secs(20);
 const REPUBLISH_PAUSE: Duration = Duration::from_millis(200);
 /// How long the end may take: the rest of the queue and the goodbye.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
-/// No further message is begun in a send of this many bytes: a slow link gets it done within [`SEND_TIMEOUT`].
-const SEND_BYTES: usize = 256 << 10;
-/// Bytes of one piece of `wire`; less than a slot of the pool.
-const PIECE_LEN: usize = 1024;
-const AUDIO_CHUNK_STREAM: u8 = 4;
-const DATA_CHUNK_STREAM: u8 = 5;
-const VIDEO_CHUNK_STREAM: u8 = 6;
-
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,9 @@
 use super::*;
+use crate::flv::audio;
 use crate::rtmp::publisher::tests::spec;
 use crate::rtmp::{MediaKind, ServerEvent, ServerSession};
-use sipcast_contract::limits::{ACCESS_UNIT_SLICES_MAX, SEND_QUEUE_MS_MAX};
+use bytes::Bytes;
+use sipcast_contract::limits::{ACCESS_UNIT_SLICES_MAX, IOVECS_MAX, SEND_QUEUE_MS_MAX};
 use sipcast_pool::{Pool, Segment};
 
 /// A target, a pool, and a server in memory.
@@ -485,7 +487,7 @@ fn once_warm_nothing_grows() {
     let capacities = |scene: &Scene| {
         let target = &scene.target;
         let queue = target.queue.capacities();
-        (queue, target.wire.capacity(), target.actions.capacity(), scene.out.segments.capacity())
+        (queue, target.outgoing.wire_capacity(), target.actions.capacity(), scene.out.segments.capacity())
     };
     let mut warm = None;
     for turn in 0..200 {
