@@ -148,7 +148,7 @@ fn video() -> VideoMedia {
     let format =
         H264Format { payload_type: VIDEO_PAYLOAD_TYPE, packetization_mode: 1, parameter_sets: Vec::new() };
     let feedback = VideoFeedback { pli: true, fir: true, ..VideoFeedback::default() };
-    VideoMedia { transport, formats: vec![format], feedback }
+    VideoMedia { transport, formats: vec![format], taken: Vec::new(), feedback }
 }
 
 fn target() -> RtmpTarget {

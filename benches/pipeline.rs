@@ -277,6 +277,7 @@ fn media(wanted: MediaWanted) -> NegotiatedMedia {
     let video = VideoMedia {
         transport: transport(VIDEO_PORT),
         formats: vec![format],
+        taken: Vec::new(),
         feedback: VideoFeedback { pli: true, fir: true, ..VideoFeedback::default() },
     };
     NegotiatedMedia { audio: wanted.audio.then_some(audio), video: wanted.video.then_some(video) }

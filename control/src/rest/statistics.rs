@@ -177,6 +177,8 @@ fn broadcast(figures: &BroadcastFigures) -> Value {
         "silenceSamples": s.silence_samples,
         "reorderedPictures": s.reordered_pictures,
         "concealedSamples": s.concealed_samples,
+        "playedPictures": s.played_pictures,
+        "playedPicturesDropped": s.played_pictures_dropped,
         "pliSent": s.pli_sent,
         "firSent": s.fir_sent,
         "tmmbrSent": s.tmmbr_sent,

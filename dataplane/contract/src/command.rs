@@ -89,6 +89,14 @@ pub enum Command {
         /// The line's reading end.
         line: Option<LineReceiver>,
     },
+    /// Show the pictures that come from another broadcast to the callee, in place of what it sees already; `None`:
+    /// nothing more. Without a description that lets us send them they are dropped.
+    PlayPictures {
+        /// Which broadcast.
+        broadcast: BroadcastId,
+        /// The reading end.
+        pictures: Option<PictureReceiver>,
+    },
     /// Send the broadcast's sound over a line, up to `RemoveLine` or until nobody reads it.
     AddLine {
         /// Which broadcast.

@@ -49,6 +49,11 @@ impl Direction {
     pub const fn receives(self) -> bool {
         matches!(self, Self::SendRecv | Self::RecvOnly)
     }
+
+    /// Whether we may send to the peer.
+    pub const fn sends(self) -> bool {
+        matches!(self, Self::SendRecv | Self::SendOnly)
+    }
 }
 
 /// The audio that the peer sends.
@@ -122,6 +127,8 @@ pub struct VideoMedia {
     pub transport: MediaTransport,
     /// H.264 payload types the peer may send.
     pub formats: Vec<H264Format>,
+    /// H.264 payload types that the peer takes, as its own description names them, the preferred one first.
+    pub taken: Vec<H264Taken>,
     /// Feedback the peer takes.
     pub feedback: VideoFeedback,
 }
@@ -135,6 +142,17 @@ pub struct H264Format {
     pub packetization_mode: u8,
     /// NAL units from `sprop-parameter-sets`, without start codes; may be empty.
     pub parameter_sets: Vec<Bytes>,
+}
+
+/// One H.264 payload type as we may send it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct H264Taken {
+    /// RTP payload type, 0..=127.
+    pub payload_type: u8,
+    /// 0 (single NAL unit) or 1 (non-interleaved).
+    pub packetization_mode: u8,
+    /// profile_idc, constraint flags, level_idc (RFC 6184 §8.1).
+    pub profile_level_id: [u8; 3],
 }
 
 /// RTCP feedback of a video description (RFC 4585, RFC 5104).

@@ -64,6 +64,11 @@ pub struct BroadcastStatistics {
     pub silence_samples: u64,
     /// Sound made up for lost packets, in samples of the output rate.
     pub concealed_samples: u64,
+    /// Pictures of another broadcast that the callee was shown.
+    pub played_pictures: u64,
+    /// Pictures of another broadcast that the callee was not shown: it takes nothing like them, or what they refer to
+    /// was not sent.
+    pub played_pictures_dropped: u64,
     /// Picture Loss Indications sent (RFC 4585 §6.3.1).
     pub pli_sent: u64,
     /// Full Intra Requests sent (RFC 5104 §4.3.1).

@@ -5,13 +5,14 @@ mod sim;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sim::callee::NalUnits;
 use sim::sink::Sink;
 use sim::{Sent, World, address};
 use sipcast_contract::dtmf;
 use sipcast_contract::picture::picture_line;
 use sipcast_contract::sound::{AacClip, LineId, PcmClip, line};
 use sipcast_contract::{
-    Direction, MediaOptions, NegotiatedMedia, RtmpTarget, RtmpUrl, Secret, TargetId, TargetState,
+    Direction, MediaOptions, NegotiatedMedia, RtmpTarget, RtmpUrl, Secret, TargetId, TargetRules, TargetState,
 };
 use sipcast_media::pipeline::{Event, Port};
 
@@ -178,6 +179,185 @@ fn a_mixer_publishes_sound_of_all_and_the_picture_of_one() {
     assert_eq!(room.sink(1).pictures.len(), pictures);
     assert!(room.sink(1).sounds.len() > sounds + 40);
     room.finish();
+}
+
+#[test]
+fn a_mixers_targets_have_its_input_asked_for_idr_pictures() {
+    let mut one = World::call(508);
+    let mut room = World::new(509);
+    room.callee.is_sending = false;
+    room.pipeline.mix(room.now);
+    room.add_target(1);
+    let (sender, receiver) = picture_line();
+    one.pipeline.add_pictures(LineId(1), sender, one.now);
+    room.pipeline.show_pictures(Some(receiver), room.now);
+    both_run(&mut one, &mut room, 5_000);
+    let keys = |world: &World, id| world.sink(id).pictures.iter().filter(|picture| picture.is_key).count();
+    let (before, asked) = (keys(&room, 1), one.keyframe_requests());
+    assert!(room.sink(1).pictures.len() > 100);
+    // The input sends no IDR picture by itself.
+    room.add_target(2);
+    both_run(&mut one, &mut room, 400);
+    assert!(one.keyframe_requests() > asked && keys(&room, 1) == before + 1);
+    assert!(room.sink(2).pictures.first().is_some_and(|picture| picture.is_key));
+    // A connection that was lost begins anew with one.
+    room.sink_mut(2).disconnect();
+    room.pipeline.target_mut(TargetId(2)).expect("a target").handle_disconnected(room.now);
+    let pictures = room.sink(2).pictures.len();
+    both_run(&mut one, &mut room, 4_000);
+    assert!(room.sink(2).pictures.get(pictures).is_some_and(|picture| picture.is_key));
+    // A service that wants one every second has one.
+    let rules = TargetRules { keyframe_interval_max: Some(Duration::from_secs(1)), ..TargetRules::default() };
+    room.add_target_with(3, rules);
+    both_run(&mut one, &mut room, 10_000);
+    let times =
+        room.sink(3).pictures.iter().filter(|picture| picture.is_key).map(|picture| picture.timestamp_ms);
+    let times: Vec<u32> = times.collect();
+    assert!(times.len() >= 8, "{times:?}");
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] < 1_400), "{times:?}");
+    // Nobody can make it ask more often than every 250 ms.
+    let asked = one.keyframe_requests();
+    for _ in 0..1_000 {
+        room.pipeline.target_mut(TargetId(3)).expect("a target").shed();
+        both_run(&mut one, &mut room, 1);
+    }
+    assert!(one.keyframe_requests() - asked <= 5, "{}", one.keyframe_requests() - asked);
+    room.finish();
+}
+
+/// A call whose callee takes pictures.
+fn seeing_call(seed: u64) -> World {
+    let mut world = World::call(seed);
+    world.pipeline.set_media(&seeing(Direction::SendRecv), world.now);
+    world
+}
+
+fn seeing(direction: Direction) -> NegotiatedMedia {
+    let mut media = sim::both();
+    if let Some(video) = &mut media.video {
+        video.transport.direction = direction;
+    }
+    media
+}
+
+/// RTP that went to the callee's video port, keep-alives left out.
+fn shown(world: &World) -> Vec<&Sent> {
+    let is_picture = |sent: &&Sent| {
+        sent.port == Port::VideoRtp && !(192..=223).contains(&sent.bytes[1]) && sent.bytes.len() > 12
+    };
+    world.sent.iter().filter(is_picture).collect()
+}
+
+/// The NAL units in RTP packets, by picture.
+fn depacketized(packets: &[&Sent]) -> Vec<NalUnits> {
+    let mut pictures = vec![NalUnits::new()];
+    for packet in packets {
+        let picture = pictures.last_mut().expect("one is open");
+        let payload = &packet.bytes[12..];
+        match payload[0] & 0x1f {
+            24 => {
+                let mut rest = &payload[1..];
+                while let [a, b, after @ ..] = rest {
+                    let (unit, after) = after.split_at(usize::from(u16::from_be_bytes([*a, *b])));
+                    picture.push(unit.to_vec());
+                    rest = after;
+                }
+            }
+            28 => {
+                if payload[1] & 0x80 != 0 {
+                    picture.push(vec![payload[0] & 0xe0 | payload[1] & 0x1f]);
+                }
+                picture.last_mut().expect("a start").extend(&payload[2..]);
+            }
+            _ => picture.push(payload.to_vec()),
+        }
+        if packet.bytes[1] & 0x80 != 0 {
+            pictures.push(NalUnits::new());
+        }
+    }
+    pictures.retain(|picture| !picture.is_empty());
+    pictures
+}
+
+#[test]
+fn a_callee_sees_another_calls_picture_bit_for_bit_and_may_ask_for_idr_pictures() {
+    let mut one = World::call(510);
+    let mut other = seeing_call(511);
+    let (sender, receiver) = picture_line();
+    one.pipeline.add_pictures(LineId(1), sender, one.now);
+    other.pipeline.play_pictures(Some(receiver), other.now);
+    both_run(&mut one, &mut other, 4_000);
+    let packets = shown(&other);
+    let pictures = depacketized(&packets);
+    assert!(pictures.len() > 100, "{}", pictures.len());
+    assert!(pictures[0].iter().any(|unit| unit[0] & 0x1f == 7), "parameter sets come first");
+    let first = one.callee.pictures.iter().position(|sent| *sent == pictures[0]).expect("one that was sent");
+    assert!(one.callee.pictures[first..].starts_with(&pictures), "all of them from there");
+    // One RTP stream: numbers without a gap, one time for a picture, the agreed payload type.
+    let word =
+        |sent: &Sent, at: usize| u32::from_be_bytes(sent.bytes[at..at + 4].try_into().expect("4 bytes"));
+    for pair in packets.windows(2) {
+        let number = |sent: &Sent| u16::from_be_bytes([sent.bytes[2], sent.bytes[3]]);
+        assert_eq!(number(pair[1]), number(pair[0]).wrapping_add(1));
+        assert_eq!((pair[1].bytes[1] & 0x7f, word(pair[1], 8)), (96, word(pair[0], 8)));
+        let ahead = word(pair[1], 4).wrapping_sub(word(pair[0], 4));
+        let is_next = pair[0].bytes[1] & 0x80 != 0;
+        assert!(if is_next { (1..9_000).contains(&ahead) } else { ahead == 0 }, "{ahead}");
+    }
+    let ours = word(packets[0], 8);
+    let is_report = |sent: &&Sent| sent.port == Port::VideoRtcp && sent.bytes[1] == 200;
+    let reports: Vec<&Sent> = other.sent.iter().filter(is_report).collect();
+    let report = reports.last().expect("sender reports");
+    assert_eq!(word(report, 4), ours);
+    // RFC 3550 §6.4.1: the time of the report on the scale of the packets.
+    let near = packets.iter().rfind(|sent| sent.at <= report.at).expect("before it");
+    assert!((word(report, 16).wrapping_sub(word(near, 4)) as i32).abs() < 90 * 200);
+
+    // The callee loses a picture: it asks, and the other call's callee is asked.
+    let keys = |world: &World| {
+        let is_key = |picture: &&NalUnits| picture.iter().any(|unit| unit[0] & 0x1f == 5);
+        depacketized(&shown(world)).iter().filter(is_key).count()
+    };
+    let before = keys(&other);
+    let pli =
+        [&[0x80, 201, 0, 1, 0, 0, 0, 9][..], &[0x81, 206, 0, 2, 0, 0, 0, 9], &ours.to_be_bytes()].concat();
+    let rtcp = address("192.0.2.1:40003");
+    other.receive(Port::VideoRtcp, rtcp, &pli);
+    both_run(&mut one, &mut other, 400);
+    assert_eq!(keys(&other), before + 1);
+    let others_pli = [&pli[..16], &[0, 0, 0, 7]].concat();
+    other.receive(Port::VideoRtcp, rtcp, &others_pli);
+    both_run(&mut one, &mut other, 1_000);
+    assert_eq!(keys(&other), before + 1, "it was about another source");
+    let fir = [&[0x80, 201, 0, 1, 0, 0, 0, 9][..], &[0x84, 206, 0, 4, 0, 0, 0, 9, 0, 0, 0, 0]].concat();
+    let fir = [&fir[..], &ours.to_be_bytes(), &[1, 0, 0, 0]].concat();
+    other.receive(Port::VideoRtcp, rtcp, &fir);
+    both_run(&mut one, &mut other, 400);
+    assert_eq!(keys(&other), before + 2);
+    other.pipeline.play_pictures(None, other.now);
+    let sent = shown(&other).len();
+    both_run(&mut one, &mut other, 500);
+    assert_eq!(shown(&other).len(), sent);
+    other.finish();
+}
+
+#[test]
+fn a_callee_sees_nothing_while_its_description_forbids_it() {
+    let mut one = World::call(512);
+    let mut other = World::call(513);
+    let (sender, receiver) = picture_line();
+    one.pipeline.add_pictures(LineId(1), sender, one.now);
+    other.pipeline.play_pictures(Some(receiver), other.now);
+    both_run(&mut one, &mut other, 2_000);
+    assert!(shown(&other).is_empty(), "receive only");
+    other.pipeline.set_media(&seeing(Direction::SendRecv), other.now);
+    both_run(&mut one, &mut other, 1_000);
+    let pictures = depacketized(&shown(&other));
+    assert!(pictures.len() > 15, "{}", pictures.len());
+    assert!(pictures[0].iter().any(|unit| unit[0] & 0x1f == 5), "begins with an IDR picture");
+    drop(one);
+    other.run(1_000);
+    other.finish();
 }
 
 #[test]

@@ -71,6 +71,10 @@ impl Shard {
                 self.with(broadcast, |entry| entry.pipeline.play_line(line, now));
                 broadcast
             }
+            Command::PlayPictures { broadcast, pictures } => {
+                self.with(broadcast, |entry| entry.pipeline.play_pictures(pictures, now));
+                broadcast
+            }
             Command::AddLine { broadcast, line, sender, without } => {
                 if self.with(broadcast, |entry| entry.pipeline.add_line(line, sender, without)) == Some(false)
                 {

@@ -66,6 +66,7 @@ impl Callee {
             video: Some(VideoMedia {
                 transport: transport(self.video),
                 formats: vec![H264Format { payload_type: 96, packetization_mode: 1, parameter_sets: vec![] }],
+                taken: vec![],
                 feedback: VideoFeedback { pli: true, fir: true, ..VideoFeedback::default() },
             }),
         }

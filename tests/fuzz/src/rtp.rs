@@ -103,6 +103,7 @@ fn media() -> NegotiatedMedia {
         video: Some(VideoMedia {
             transport: transport(4004),
             formats: vec![H264Format { payload_type: 96, packetization_mode: 1, parameter_sets: Vec::new() }],
+            taken: Vec::new(),
             feedback: VideoFeedback { pli: true, fir: true, nack: true, tmmbr: true },
         }),
     }

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use sdp_types::Session;
 use sipcast_contract::media::{
-    AudioFormat, AudioMedia, H264Format, MediaTransport, TelephoneEvent, VideoMedia,
+    AudioFormat, AudioMedia, H264Format, H264Taken, MediaTransport, TelephoneEvent, VideoMedia,
 };
 use sipcast_contract::{Direction, NegotiatedMedia, SrtpSession};
 
@@ -273,7 +273,13 @@ fn read_video(
             take_video(&mut formats, *payload_type, *mode, &parameter_sets);
         }
     }
-    let media = VideoMedia { transport, formats, feedback: theirs.feedback };
+    // What we send bears the peer's own numbers.
+    let taken = answered.h264.iter().map(|(payload_type, packetization_mode, profile_level_id)| H264Taken {
+        payload_type: *payload_type,
+        packetization_mode: *packetization_mode,
+        profile_level_id: *profile_level_id,
+    });
+    let media = VideoMedia { transport, formats, taken: taken.collect(), feedback: theirs.feedback };
     (answered, media)
 }
 

@@ -4,6 +4,8 @@
 //! body: frame type (4 bits) codec 7 (4 bits) | AVC packet type (8) | composition time (24) | data
 //! ```
 
+use std::ops::Range;
+
 /// Bytes before the NAL units.
 pub const HEADER_LEN: usize = 5;
 
@@ -28,6 +30,51 @@ pub fn is_sequence_header(body: &[u8]) -> bool {
 /// Whether a tag body begins with a key frame (of any codec), sequence headers included.
 pub fn is_key_frame(body: &[u8]) -> bool {
     body.first().is_some_and(|first| first >> 4 & 7 == 1)
+}
+
+/// Presentation minus decoding time of a body that carries an access unit, in ms; 0 for one that is cut off.
+pub fn composition_time_ms(body: &[u8]) -> i32 {
+    let Some(&[c0, c1, c2]) = body.get(2..HEADER_LEN) else { return 0 };
+    // Three bytes with sign.
+    i32::from_be_bytes([c0, c1, c2, 0]) >> 8
+}
+
+/// Where the NAL units lie in a body that carries an access unit, empty ones left out. `record` is the
+/// AVCDecoderConfigurationRecord in force; what comes behind a broken length is passed over.
+pub fn nal_units(record: &[u8], body: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    // §5.2.4.1: lengthSizeMinusOne.
+    let size_len = record.get(4).map_or(4, |byte| usize::from(byte & 3) + 1);
+    let mut at = HEADER_LEN;
+    std::iter::from_fn(move || {
+        let bytes = body.get(at..at.checked_add(size_len)?)?;
+        let len = bytes.iter().fold(0, |len, &byte| len << 8 | usize::from(byte));
+        let begin = at + size_len;
+        at = begin.checked_add(len).filter(|end| *end <= body.len())?;
+        Some(begin..at)
+    })
+    .filter(|range| !range.is_empty())
+}
+
+/// Where the parameter sets lie in an AVCDecoderConfigurationRecord, SPS before PPS, empty ones left out; up to where it
+/// is broken.
+pub fn parameter_sets(record: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let mut at = RECORD_HEADER_LEN;
+    // §5.2.4.1: numOfSequenceParameterSets has 5 bits, numOfPictureParameterSets 8.
+    let mut masks = [0x1f, 0xff].into_iter();
+    let mut left = 0;
+    std::iter::from_fn(move || {
+        while left == 0 {
+            left = *record.get(at)? & masks.next()?;
+            at += 1;
+        }
+        left -= 1;
+        let len = usize::from(u16::from_be_bytes(record.get(at..at + 2)?.try_into().ok()?));
+        let begin = at + 2;
+        at = begin + len;
+        (at <= record.len()).then_some(begin..at)
+    })
+    .fuse()
+    .filter(|range| !range.is_empty())
 }
 
 /// Why no record can be made of parameter sets.
@@ -156,6 +203,8 @@ const fn frame_type(is_idr: bool) -> u8 {
 }
 
 const CODEC_AVC: u8 = 7;
+/// Version, profile, compatibility, level, and the length of lengths, in front of the parameter sets.
+const RECORD_HEADER_LEN: usize = 5;
 const PACKET_SEQUENCE_HEADER: u8 = 0;
 const PACKET_NAL_UNITS: u8 = 1;
 
@@ -173,6 +222,25 @@ mod tests {
         assert!(is_sequence_header(&body) && is_key_frame(&body));
         assert!(!is_sequence_header(&nal_units_header(true, 0)));
         assert!(!is_key_frame(&nal_units_header(false, 0)) && !is_key_frame(&[]));
+    }
+
+    #[test]
+    fn bodies_and_records_are_read_back() {
+        let mut body = nal_units_header(false, -40).to_vec();
+        assert_eq!(composition_time_ms(&body), -40);
+        assert_eq!(composition_time_ms(&body[..4]), 0);
+        body.extend([0, 0, 0, 2, 0x41, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0x06, 0, 0, 0, 9, 1]);
+        assert_eq!(nal_units(&[], &body).collect::<Vec<_>>(), [9..11, 19..20]);
+        let short = [&body[..HEADER_LEN], &[0, 2, 0x41, 1]].concat();
+        assert_eq!(nal_units(&[1, 66, 0, 31, 0xfd], &short).collect::<Vec<_>>(), [7..9]);
+        let (sps, pps) = ([0x67, 66, 0xe0, 31, 0xaa], [0x68, 0xce]);
+        let record = avc_decoder_configuration_record(&[&sps, &sps[..4]], &[&pps]).expect("valid");
+        let sets =
+            |len: usize| parameter_sets(&record[..len]).map(|set| record[set].to_vec()).collect::<Vec<_>>();
+        assert_eq!(sets(record.len()), [&sps[..], &sps[..4], &pps[..]]);
+        for len in 0..record.len() {
+            assert!(sets(len).len() < 3, "{len}");
+        }
     }
 
     #[test]

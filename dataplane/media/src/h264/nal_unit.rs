@@ -40,6 +40,8 @@ impl NalUnitType {
     pub const PPS: Self = Self(8);
     /// Access unit delimiter.
     pub const ACCESS_UNIT_DELIMITER: Self = Self(9);
+    /// Filler data.
+    pub const FILLER: Self = Self(12);
     /// Single-time aggregation packet without decoding order numbers.
     pub const STAP_A: Self = Self(24);
     /// Fragmentation unit without decoding order number.

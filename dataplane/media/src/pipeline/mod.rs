@@ -12,6 +12,7 @@
 
 mod audio;
 mod keep_alive;
+mod picture_playback;
 mod playback;
 mod protection;
 mod publication;
@@ -197,6 +198,12 @@ impl Pipeline {
         }
     }
 
+    /// Shows the pictures of another broadcast to the callee, in place of what it sees; `None`: nothing more.
+    pub fn play_pictures(&mut self, receiver: Option<PictureReceiver>, now: Timestamp) {
+        self.advance(now);
+        self.video.playback().show(receiver, self.now);
+    }
+
     /// Sends the sound of the broadcast over a line; `without` is a mixer's input that is left out. `false`: it has as
     /// many lines as it may.
     pub fn add_line(&mut self, id: LineId, sender: LineSender, without: Option<LineId>) -> bool {
@@ -252,7 +259,8 @@ impl Pipeline {
             if receiver.is_none() {
                 self.publication.set_video(None, self.now);
             }
-            *shown = receiver.map(Shown::new);
+            let interval = self.options.keyframe_interval_max;
+            *shown = receiver.map(|receiver| Shown::new(receiver, interval, self.now));
         }
     }
 
@@ -358,7 +366,12 @@ impl Pipeline {
         }
         while let Some((id, action)) = self.publication.targets.poll_action() {
             match action {
-                TargetAction::RequestKeyframe => self.video.request_keyframe(self.now),
+                TargetAction::RequestKeyframe => {
+                    self.video.request_keyframe(self.now);
+                    if let Some(Studio::Mixer { shown: Some(shown), .. }) = &mut self.studio {
+                        shown.request_keyframe(self.now);
+                    }
+                }
                 action => return Some(Event::Target(id, action)),
             }
         }
@@ -407,7 +420,10 @@ impl Pipeline {
     /// Its figures.
     pub fn statistics(&self) -> BroadcastStatistics {
         let picture = self.publication.picture();
+        let (played_pictures, played_pictures_dropped) = self.video.played_pictures();
         BroadcastStatistics {
+            played_pictures,
+            played_pictures_dropped,
             audio: self.audio.stream_statistics(),
             video: self.video.stream_statistics(),
             width: picture.map_or(0, |picture| picture.width),

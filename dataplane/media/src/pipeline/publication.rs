@@ -109,6 +109,14 @@ impl Publication {
         }
     }
 
+    /// Whether a target or another broadcast can do nothing with pictures until an IDR picture comes.
+    pub(super) fn wants_keyframe(&self) -> bool {
+        // Each wish is taken, none is passed over for the one before it.
+        let is_wished =
+            self.pictures.iter().fold(false, |wished, (_, sender)| sender.takes_idr_wish() | wished);
+        is_wished || self.targets.wants_keyframe()
+    }
+
     /// Ends that.
     pub(super) fn remove_pictures(&mut self, id: LineId) {
         self.pictures.retain(|(held, sender)| *held != id && !sender.is_abandoned());

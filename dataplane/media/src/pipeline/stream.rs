@@ -49,6 +49,8 @@ pub(super) struct RtpStream {
     has_left: bool,
     /// The bit rate that the peer said it keeps to, until it is taken.
     bit_rate_notified: Option<u64>,
+    /// The peer asked for an IDR picture of ours, until it is taken.
+    is_keyframe_wanted: bool,
 }
 
 /// The local ports of a stream.
@@ -113,6 +115,7 @@ impl RtpStream {
             goodbye: Goodbye::NotYet,
             has_left: false,
             bit_rate_notified: None,
+            is_keyframe_wanted: false,
         }
     }
 
@@ -226,6 +229,11 @@ impl RtpStream {
         self.bit_rate_notified.take()
     }
 
+    /// Whether the peer asked for an IDR picture of ours since this was last asked.
+    pub(super) fn take_keyframe_wanted(&mut self) -> bool {
+        std::mem::take(&mut self.is_keyframe_wanted)
+    }
+
     /// An RTP packet of ours, header in front, ready to be sent; `None` when the pool is exhausted, or the keys are
     /// used up.
     pub(super) fn transmit_rtp(
@@ -276,7 +284,7 @@ impl RtpStream {
     /// Where a keep-alive packet is to be sent now: to the agreed address until the peer is heard, which opens
     /// the way, then to where its media comes from.
     pub(super) fn poll_keep_alive(&mut self, now: Timestamp) -> Option<SocketAddr> {
-        if !self.keep_alive.poll(self.is_heard, now) {
+        if !self.keep_alive.poll(self.is_heard, now) || self.sender.is_flowing(now) {
             return None;
         }
         if self.is_heard { self.rtp_destination() } else { self.transport.as_ref()?.remote_rtp }
@@ -402,6 +410,13 @@ impl RtpStream {
                     // RFC 5104 §4.2.2: the bounding set; the lowest bit rate of it is kept to.
                     let bounds = feedback.bit_rate_notifications().map(|entry| entry.bit_rate_bps);
                     self.bit_rate_notified = bounds.min().or(self.bit_rate_notified);
+                }
+                Ok(RtcpPacket::Feedback(feedback)) => {
+                    let ours = self.sender.ssrc();
+                    // RFC 4585 §6.3.1, RFC 5104 §4.3.1. A repeated FIR is a repeated wish; wishes are spread anyway.
+                    self.is_keyframe_wanted |= (feedback.is_picture_loss_indication()
+                        && feedback.media_ssrc() == ours)
+                        || feedback.full_intra_requests().any(|entry| entry.ssrc == ours);
                 }
                 Ok(_) => {}
                 Err(_) => {

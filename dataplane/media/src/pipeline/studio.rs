@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sipcast_codec::aac::FRAME_SAMPLES;
 use sipcast_codec::aac_decoder::AacDecoder;
+use sipcast_contract::media::VideoFeedback;
 use sipcast_contract::options::AacOptions;
 use sipcast_contract::picture::PictureReceiver;
 use sipcast_contract::report::TargetFault;
@@ -22,6 +23,7 @@ use crate::h264::ParameterSets;
 use crate::message::{Message, MessageKind};
 use crate::rtmp::target::PlayedMessage;
 use crate::rtmp::{Target, TargetAction};
+use crate::rtp::{KeyframeAction, KeyframeRequest};
 
 /// Where the media of a broadcast without call comes from.
 #[derive(Debug)]
@@ -79,11 +81,36 @@ pub(super) struct Shown {
     config: Bytes,
     /// Added to the input's time; found by the first picture's arrival.
     offset_ms: Option<u32>,
+    /// Spreads what the mixer's targets want of the input.
+    keyframes: KeyframeRequest,
+    /// Wish for an IDR picture when none came for this long, whatever the targets demand; zero: never.
+    keyframe_interval_max: Duration,
 }
 
 impl Shown {
-    pub(super) fn new(receiver: PictureReceiver) -> Self {
-        Self { receiver, config: Bytes::new(), offset_ms: None }
+    pub(super) fn new(receiver: PictureReceiver, keyframe_interval_max: Duration, now: Timestamp) -> Self {
+        let keyframes = KeyframeRequest::new(VideoFeedback::default(), keyframe_interval_max, now);
+        Self { receiver, config: Bytes::new(), offset_ms: None, keyframes, keyframe_interval_max }
+    }
+
+    /// A target of the mixer needs an IDR picture to go on.
+    pub(super) fn request_keyframe(&mut self, now: Timestamp) {
+        self.keyframes.request(now);
+    }
+
+    /// Passes the wish for an IDR picture on to the input, where its callee is asked.
+    fn ask(&mut self, now: Timestamp, publication: &Publication) {
+        let interval = publication.targets.keyframe_interval_within(self.keyframe_interval_max);
+        self.keyframes.set_interval_max(interval);
+        if publication.wants_keyframe() {
+            self.keyframes.request(now);
+        }
+        while let Some(action) = self.keyframes.poll(now) {
+            // `Overdue` is the input's own to tell.
+            if let KeyframeAction::Send { .. } = action {
+                self.receiver.wish_idr();
+            }
+        }
     }
 
     fn serve(&mut self, start: Timestamp, now: Timestamp, ws: &mut Workspace, publication: &mut Publication) {
@@ -98,6 +125,9 @@ impl Shown {
                 let at = (now - start).as_millis() as u32 + LEAD as u32 * 20;
                 at.wrapping_sub(picture.timestamp_ms)
             });
+            if picture.is_idr {
+                self.keyframes.handle_idr_picture(now);
+            }
             let kind = if picture.is_idr { MessageKind::IdrPicture } else { MessageKind::Picture };
             let timestamp_ms = picture.timestamp_ms.wrapping_add(offset_ms);
             // An exhausted pool drops the picture; decoders recover with the next IDR picture.
@@ -106,6 +136,7 @@ impl Shown {
             }
             ws.body.clear();
         }
+        self.ask(now, publication);
     }
 }
 
@@ -299,16 +330,9 @@ impl Pull {
 /// Reads an AVCDecoderConfigurationRecord (ISO/IEC 14496-15 §5.3.3.1).
 fn video_track(record: &[u8]) -> Option<VideoTrack> {
     let mut sets = ParameterSets::default();
-    let mut rest = record.get(5..)?;
-    for mask in [0x1f, 0xff] {
-        let (&count, mut after) = rest.split_first()?;
-        for _ in 0..count & mask {
-            let len = usize::from(u16::from_be_bytes(after.get(..2)?.try_into().ok()?));
-            // A broken set is left out; without a whole SPS there is no picture.
-            let _ = sets.collect(after.get(2..2 + len)?);
-            after = &after[2 + len..];
-        }
-        rest = after;
+    for set in flv::video::parameter_sets(record) {
+        // A broken set is left out; without a whole SPS there is no picture.
+        let _ = sets.collect(&record[set]);
     }
     Some(VideoTrack { config: Bytes::copy_from_slice(record), picture: sets.picture()? })
 }

@@ -210,10 +210,13 @@ impl Targets {
         self.entries.iter().any(|entry| entry.target.wants_keyframe())
     }
 
-    /// The shortest time between IDR pictures that a target which publishes, or will, demands.
-    pub(super) fn keyframe_interval_max(&self) -> Option<Duration> {
+    /// The shortest time between IDR pictures that `own` or a target which publishes, or will, demands; zero: none
+    /// does.
+    pub(super) fn keyframe_interval_within(&self, own: Duration) -> Duration {
+        let own = Some(own).filter(|interval| !interval.is_zero());
         let live = self.entries.iter().filter(|entry| !matches!(entry.target.state(), TargetState::Ended(_)));
-        live.filter_map(|entry| entry.target.rules().keyframe_interval_max).min()
+        let demanded = live.filter_map(|entry| entry.target.rules().keyframe_interval_max);
+        own.into_iter().chain(demanded).min().unwrap_or_default()
     }
 
     /// Whether none is left that has not ended.

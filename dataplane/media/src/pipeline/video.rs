@@ -6,21 +6,25 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sipcast_contract::media::{H264Format, VideoFeedback, VideoMedia};
+use sipcast_contract::media::{H264Format, H264Taken, VideoFeedback, VideoMedia};
 use sipcast_contract::statistics::StreamStatistics;
 use sipcast_contract::{MediaOptions, Timestamp};
 use sipcast_pool::{Arena, Exhausted, Segment};
 
 use super::audio::AudioPath;
+use super::picture_playback::PicturePlayback;
 use super::publication::{Publication, VideoTrack};
 use super::stream::{Agreed, Ports, Requests, RtpStream, TransportChange};
 use super::{Port, Transmit, Workspace};
 use crate::flv;
 use crate::h264::access_unit::LENGTH_FIELD_LEN;
+use crate::h264::packetizer::PAYLOAD_LEN_MAX;
 use crate::h264::parameter_set::PARAMETER_SET_LEN_MAX;
 use crate::h264::{AccessUnit, Depacketizer, NalUnit, ParameterSets, Verdict};
 use crate::message::{Message, MessageKind};
-use crate::rtp::{BitRateRequest, KeyframeAction, KeyframeRequest, Received, Receiver, SenderClock};
+use crate::rtp::{
+    BitRateRequest, KeyframeAction, KeyframeRequest, Received, Receiver, RtpSender, SenderClock,
+};
 use crate::timeline::VideoTimeline;
 
 /// The video description and what comes of it.
@@ -28,6 +32,10 @@ use crate::timeline::VideoTimeline;
 pub(super) struct VideoPath {
     stream: RtpStream,
     formats: Vec<H264Format>,
+    /// What the callee takes; `None`: we may not send to it.
+    taken: Option<Vec<H264Taken>>,
+    /// What the callee sees.
+    playback: PicturePlayback,
     /// Payload type of the latest packet, once there was one.
     payload_type: Option<u8>,
     /// The parameter sets that were last taken from a session description.
@@ -74,6 +82,8 @@ impl VideoPath {
         Self {
             stream: RtpStream::new(ports, receiver, CLOCK_RATE_HZ, seed.rotate_left(31) ^ VIDEO_SEED, now),
             formats: Vec::new(),
+            taken: None,
+            playback: PicturePlayback::default(),
             payload_type: None,
             described: Vec::new(),
             parameter_sets: ParameterSets::default(),
@@ -106,6 +116,8 @@ impl VideoPath {
         let change = self.stream.set_transport(media.map(|media| &media.transport), now);
         self.timeline.get_or_insert_with(|| VideoTimeline::new(start));
         self.formats = media.map(|media| media.formats.clone()).unwrap_or_default();
+        let sending = media.filter(|media| media.transport.direction.sends());
+        self.taken = sending.map(|media| media.taken.clone());
         let feedback = media.map(|media| media.feedback).unwrap_or_default();
         self.keyframes.set_feedback(feedback);
         self.stream.set_retransmission(feedback.nack);
@@ -135,6 +147,9 @@ impl VideoPath {
                 false => Agreed::No,
             }
         });
+        if self.stream.take_keyframe_wanted() {
+            self.playback.request_keyframe(arrival);
+        }
     }
 
     /// Takes what came to the publication, and decides what to ask the peer for.
@@ -185,7 +200,8 @@ impl VideoPath {
         } else {
             None
         };
-        [self.stream.next_timeout(), keyframes, self.abandon_at()].into_iter().flatten().min()
+        let playback = self.playback.next_timeout();
+        [self.stream.next_timeout(), keyframes, self.abandon_at(), playback].into_iter().flatten().min()
     }
 
     pub(super) fn poll_transmit(&mut self, now: Timestamp, arena: &mut Arena) -> Option<Transmit> {
@@ -195,7 +211,12 @@ impl VideoPath {
             self.fir_sent += u64::from(requests.fir.is_some());
             return Some(report);
         }
-        self.poll_keep_alive(now, arena)
+        self.poll_playback(now, arena).or_else(|| self.poll_keep_alive(now, arena))
+    }
+
+    /// What the callee sees.
+    pub(super) fn playback(&mut self) -> &mut PicturePlayback {
+        &mut self.playback
     }
 
     /// A target needs an IDR picture to begin with.
@@ -223,6 +244,11 @@ impl VideoPath {
 
     pub(super) const fn reordered_pictures(&self) -> u64 {
         self.reordered_pictures
+    }
+
+    /// Pictures that the callee was shown, and those it was not shown.
+    pub(super) const fn played_pictures(&self) -> (u64, u64) {
+        self.playback.counts()
     }
 
     pub(super) const fn pli_sent(&self) -> u64 {
@@ -365,9 +391,8 @@ impl VideoPath {
         if !self.is_heard(now) {
             return;
         }
-        let own = Some(self.keyframe_interval_max).filter(|interval| !interval.is_zero());
-        let demanded = publication.targets.keyframe_interval_max();
-        self.keyframes.set_interval_max(own.into_iter().chain(demanded).min().unwrap_or_default());
+        let interval = publication.targets.keyframe_interval_within(self.keyframe_interval_max);
+        self.keyframes.set_interval_max(interval);
         if let Some(ssrc) = self.stream.ssrc() {
             self.bit_rate.handle_source(ssrc, now);
         }
@@ -375,7 +400,7 @@ impl VideoPath {
             self.bit_rate.handle_notification(bound_bps);
         }
         self.requests.bit_rate_bps = self.bit_rate.poll(now).or(self.requests.bit_rate_bps);
-        if self.depacketizer.is_waiting_for_idr() || publication.targets.wants_keyframe() {
+        if self.depacketizer.is_waiting_for_idr() || publication.wants_keyframe() {
             self.keyframes.request(now);
         }
         self.poll_keyframes(now);
@@ -405,6 +430,18 @@ impl VideoPath {
     fn abandon_at(&self) -> Option<Timestamp> {
         let last = self.stream.last_arrival().filter(|_| self.depacketizer.is_open())?;
         Some(last + OPEN_MAX)
+    }
+
+    /// The next packet of what the callee sees.
+    fn poll_playback(&mut self, now: Timestamp, arena: &mut Arena) -> Option<Transmit> {
+        let mut packet = [0; RtpSender::HEADER_LEN + PAYLOAD_LEN_MAX];
+        let (head, payload) = packet.split_first_chunk_mut()?;
+        let to = self.stream.rtp_destination();
+        let taken = self.taken.as_deref().filter(|_| to.is_some());
+        let due = self.playback.poll(taken, now, payload.first_chunk_mut()?)?;
+        let sender = self.stream.sender_mut();
+        *head = sender.header(due.payload_type, due.is_last, sender.timestamp(due.at));
+        self.stream.transmit_rtp(to?, &packet[..RtpSender::HEADER_LEN + due.len], now, arena)
     }
 
     /// An RTP packet without payload: what hardphones send, and nothing that a decoder could mistake.

@@ -82,6 +82,11 @@ impl RtpSender {
         self.latest = Some(now);
     }
 
+    /// Whether packets go out one after another, so that none is needed to keep the way open.
+    pub fn is_flowing(&self, now: Timestamp) -> bool {
+        self.latest.is_some_and(|latest| now - latest < FLOWING)
+    }
+
     /// What a sender report says now; `None` while nothing was sent lately (RFC 3550 §6.4): then a receiver report
     /// is due.
     pub fn report(&self, now: Timestamp) -> Option<SenderReport> {
@@ -99,6 +104,8 @@ impl RtpSender {
 
 /// RFC 3550 §6.4: who sent since the report before the last; two of the shortest intervals.
 const ACTIVE: Duration = Duration::from_secs(10);
+/// Between two packets of sound or picture; shorter than between those that keep the way open.
+const FLOWING: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
 mod tests {
@@ -124,6 +131,8 @@ mod tests {
         sender.record(160, Timestamp::from_millis(1500));
         let report = sender.report(Timestamp::from_millis(1500)).expect("sent just now");
         assert_eq!((report.packets, report.octets, report.ssrc), (1, 160, sender.ssrc()));
+        assert!(sender.is_flowing(Timestamp::from_millis(1749)));
+        assert!(!sender.is_flowing(Timestamp::from_millis(1750)));
         assert_eq!(report.ntp, NtpTime(0x0000_0001_8000_0000));
         assert_eq!(report.rtp_timestamp, sender.timestamp_base.wrapping_add(12_000));
         assert!(sender.report(Timestamp::from_millis(11_500)).is_some());

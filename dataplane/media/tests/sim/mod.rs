@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use sipcast_contract::dtmf::DtmfStep;
 use sipcast_contract::media::{
-    AudioCodec, AudioFormat, AudioMedia, H264Format, MediaTransport, TelephoneEvent, VideoFeedback,
-    VideoMedia,
+    AudioCodec, AudioFormat, AudioMedia, H264Format, H264Taken, MediaTransport, TelephoneEvent,
+    VideoFeedback, VideoMedia,
 };
 use sipcast_contract::{
     Direction, MediaOptions, MediaWanted, NegotiatedMedia, RtmpTarget, RtmpUrl, Secret, TargetId,
@@ -98,6 +98,11 @@ pub fn video() -> VideoMedia {
     VideoMedia {
         transport: transport(VIDEO),
         formats: vec![H264Format { payload_type: 96, packetization_mode: 1, parameter_sets: Vec::new() }],
+        taken: vec![H264Taken {
+            payload_type: 96,
+            packetization_mode: 1,
+            profile_level_id: [0x42, 0xe0, 0x1f],
+        }],
         feedback: VideoFeedback { pli: true, fir: true, ..VideoFeedback::default() },
     }
 }
