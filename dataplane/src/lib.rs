@@ -10,7 +10,7 @@ mod deadlines;
 mod load;
 mod mailbox;
 mod outbox;
-mod ring;
+pub mod ring;
 mod rtp_ports;
 mod shard;
 mod table;

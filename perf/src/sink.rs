@@ -3,6 +3,7 @@
 //! Leaves out: playing, the digest handshake, reading media beyond its first octets. Bodies are skipped where they lie,
 //! so that the sink costs little beside what is measured.
 
+mod arrivals;
 mod chunk_reader;
 mod reply;
 
@@ -16,6 +17,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+use crate::callee::PictureTail;
+use arrivals::Notes;
+pub use arrivals::{Arrival, Arrivals};
 use chunk_reader::{ChunkReader, Fault, Message};
 
 /// Octets of C1 and of S1 (§5.2.3).
@@ -67,6 +71,7 @@ pub type SinkCounts = BTreeMap<String, StreamCounts>;
 pub struct Sink {
     local_addr: SocketAddr,
     counts: Arc<Mutex<SinkCounts>>,
+    notes: Arc<Notes>,
     stop: CancellationToken,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -83,7 +88,9 @@ impl Sink {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let counts = Arc::new(Mutex::new(SinkCounts::new()));
         let stop = CancellationToken::new();
-        let (shared, stopped) = (Arc::clone(&counts), stop.clone());
+        let notes = Arc::new(Notes::default());
+        let shared = Shared { counts: Arc::clone(&counts), notes: Arc::clone(&notes) };
+        let stopped = stop.clone();
         let thread = std::thread::Builder::new().name("sink".into()).spawn(move || {
             runtime.block_on(async {
                 match TcpListener::from_std(listener) {
@@ -92,7 +99,7 @@ impl Sink {
                 }
             });
         })?;
-        Ok(Self { local_addr, counts, stop, thread: Some(thread) })
+        Ok(Self { local_addr, counts, notes, stop, thread: Some(thread) })
     }
 
     /// Where it listens.
@@ -127,6 +134,16 @@ impl Sink {
         counts.values().filter(|stream| stream.publishing).count()
     }
 
+    /// Notes when pictures arrive from now on, up to `max` of them.
+    pub fn note_arrivals(&self, max: usize) {
+        self.notes.begin(max);
+    }
+
+    /// Ends that and gives the notes.
+    pub fn take_arrivals(&self) -> Arrivals {
+        self.notes.take()
+    }
+
     /// Closes all connections and waits for the thread.
     pub fn shutdown(mut self) {
         self.stop.cancel();
@@ -144,7 +161,14 @@ impl Drop for Sink {
     }
 }
 
-async fn serve(listener: TcpListener, counts: Arc<Mutex<SinkCounts>>, stop: CancellationToken) {
+/// What all connections write to.
+#[derive(Clone)]
+struct Shared {
+    counts: Arc<Mutex<SinkCounts>>,
+    notes: Arc<Notes>,
+}
+
+async fn serve(listener: TcpListener, shared: Shared, stop: CancellationToken) {
     let connections = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {
@@ -156,9 +180,10 @@ async fn serve(listener: TcpListener, counts: Arc<Mutex<SinkCounts>>, stop: Canc
             continue;
         };
         let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else { continue };
-        let (counts, stop) = (Arc::clone(&counts), stop.clone());
+        let (shared, stop) = (shared.clone(), stop.clone());
         tokio::spawn(async move {
-            let mut connection = Connection { counts, stream_name: None, pending: StreamCounts::default() };
+            let mut connection =
+                Connection { shared, stream_name: None, pending: StreamCounts::default(), tails: Vec::new() };
             tokio::select! {
                 () = stop.cancelled() => {}
                 ended = connection.run(stream) => if let Err(error) = ended {
@@ -172,9 +197,11 @@ async fn serve(listener: TcpListener, counts: Arc<Mutex<SinkCounts>>, stop: Canc
 }
 
 struct Connection {
-    counts: Arc<Mutex<SinkCounts>>,
+    shared: Shared,
     stream_name: Option<String>,
     pending: StreamCounts,
+    /// Of the pictures of one read.
+    tails: Vec<PictureTail>,
 }
 
 impl Connection {
@@ -223,6 +250,9 @@ impl Connection {
                 counts.octets += u64::from(message.len);
                 if let [head, 1, ..] = message.head {
                     counts.pictures += 1;
+                    if self.stream_name.is_some() {
+                        self.tails.push(message.tail);
+                    }
                     counts.idr_pictures += u64::from(head >> 4 == 1);
                     counts.backward_timestamps += u64::from(message.timestamp_ms < counts.video_timestamp_ms);
                     counts.video_timestamp_ms = message.timestamp_ms;
@@ -259,7 +289,7 @@ impl Connection {
 
     fn publish(&mut self, name: String) {
         self.unpublish();
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let stream = counts.entry(name.clone()).or_default();
         stream.publishing = true;
         stream.publications += 1;
@@ -270,7 +300,7 @@ impl Connection {
     fn unpublish(&mut self) {
         self.publish_counts();
         let Some(name) = self.stream_name.take() else { return };
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(stream) = counts.get_mut(&name) {
             stream.publishing = false;
         }
@@ -278,7 +308,10 @@ impl Connection {
 
     fn publish_counts(&mut self) {
         let Some(name) = &self.stream_name else { return };
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.tails.is_empty() {
+            self.shared.notes.note(name, &mut self.tails);
+        }
+        let mut counts = self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(stream) = counts.get_mut(name) else { return };
         let pending = &mut self.pending;
         stream.pictures += std::mem::take(&mut pending.pictures);

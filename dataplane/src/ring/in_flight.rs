@@ -64,11 +64,11 @@ pub struct DatagramMemory {
 }
 
 impl OperationId {
-    pub fn to_user_data(self) -> u64 {
+    pub(super) fn to_user_data(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.slot)
     }
 
-    pub fn from_user_data(user_data: u64) -> Self {
+    pub(super) fn from_user_data(user_data: u64) -> Self {
         Self { slot: user_data as u32, generation: (user_data >> 32) as u32 }
     }
 }

@@ -8,8 +8,8 @@ mod datagram;
 mod in_flight;
 mod setup;
 pub mod socket_option;
-pub mod thread;
-pub mod wake;
+pub(crate) mod thread;
+pub(crate) mod wake;
 
 use std::io;
 use std::net::SocketAddr;

@@ -6,6 +6,7 @@
 //! Gives: H.264 with a flash each second, G.711 with a beep at each flash, sender reports; counts and events.
 //! Leaves out: placing calls, SRTP, reliable provisional responses.
 
+mod departures;
 mod dialog;
 mod digest;
 mod encoder;
@@ -24,6 +25,7 @@ mod syscall;
 mod telephone_event;
 mod tone;
 mod transport;
+mod unsignalled;
 mod user_agent;
 
 use std::fmt;
@@ -37,12 +39,14 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub use departures::{Departure, PICTURE_TAIL_LEN, PictureTail, picture_tails};
 pub use encoder::VideoOptions;
 pub use media::PictureSource;
 pub use packetizer::PacketizationMode;
 pub use picture::{FLASH_FRAMES, flash_region};
 pub use statistics::{CalleeEvent, CalleeStatistics, Lateness};
 pub use tone::{BEEP_SAMPLES, Law};
+pub use unsignalled::UnsignalledCalls;
 
 use digest::Authenticator;
 use media::Media;
@@ -176,6 +180,16 @@ impl Callee {
     /// While nothing is under way, what was sent and what was received can be compared to the packet.
     pub fn set_paused(&self, paused: bool) {
         self.tally.set_paused(paused);
+    }
+
+    /// Notes when the pictures of recorded calls leave from now on, up to `max` of them.
+    pub fn note_departures(&self, max: usize) {
+        self.tally.departures().begin(max);
+    }
+
+    /// Ends that and gives the notes.
+    pub fn take_departures(&self) -> Vec<Departure> {
+        self.tally.departures().take()
     }
 
     /// What happens from now on.

@@ -69,6 +69,14 @@ impl Payloads {
         self.ranges.iter().map(|range| &self.octets[range.clone()])
     }
 
+    /// What the payloads hold of NAL units, in order; the header octet that FU-A splits up is left out.
+    pub fn nal_unit_parts(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+        self.ranges.iter().map(|range| {
+            let payload = &self.octets[range.clone()];
+            if payload[0] & 0x1f == FU_A { &payload[2..] } else { payload }
+        })
+    }
+
     /// How many payloads there are.
     pub fn len(&self) -> usize {
         self.ranges.len()

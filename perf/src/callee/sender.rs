@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::departures::Departure;
 use super::encoder::{PictureEncoder, RTP_HEADER_LEN, Recording, VideoOptions};
 use super::packetizer::PacketizationMode;
 use super::rtcp::{self, Feedback, SenderReport};
@@ -115,6 +116,8 @@ impl Stream {
 /// One call's media.
 struct Session {
     call_id: String,
+    /// Its place in the order in which calls began.
+    number: u32,
     plan: MediaPlan,
     start: Instant,
     /// Time since the Unix epoch at `start`: the one clock behind both streams' sender reports.
@@ -160,6 +163,7 @@ pub(super) struct Sender {
     sources: HashMap<SocketAddr, u64>,
     started: u64,
     late_us: Vec<u64>,
+    departed: Vec<Departure>,
     counted: CalleeStatistics,
     cname: String,
 }
@@ -184,6 +188,7 @@ impl Sender {
             sources: HashMap::new(),
             started: 0,
             late_us: Vec::new(),
+            departed: Vec::new(),
             counted: CalleeStatistics::default(),
         }
     }
@@ -253,7 +258,6 @@ impl Sender {
     fn start(&mut self, session: u64, call_id: String, plan: MediaPlan) {
         // Multiples of the golden ratio are spread evenly over the frame for every number of calls.
         let phase = (self.started as f64 * 0.618_033_988_749_895).fract();
-        self.started += 1;
         let now = Instant::now();
         let offset = match self.pictures {
             Pictures::Live => Duration::ZERO,
@@ -262,6 +266,7 @@ impl Sender {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + offset;
         let state = Session {
             call_id,
+            number: self.started as u32,
             plan,
             start: now + offset,
             wall,
@@ -277,6 +282,7 @@ impl Sender {
             events: TelephoneEventReceiver::default(),
             latest_fir: None,
         };
+        self.started += 1;
         self.sessions.insert(session, state);
         self.relearn_sources();
     }
@@ -431,6 +437,7 @@ impl Sender {
                 self.counted.idr_pictures += u64::from(access_unit.idr);
                 self.counted.octets += access_unit.octets() as u64;
                 self.late_us.push(microseconds_since(due));
+                self.departed.push(Departure { call: session.number, picture: content as u32, at: now });
             }
         }
         self.counted.video_packets += send_all(&self.sockets.video, &batch, &mut self.counted);
@@ -536,6 +543,9 @@ impl Sender {
         }
         if !self.late_us.is_empty() {
             self.tally.record_lateness(self.late_us.drain(..));
+        }
+        if !self.departed.is_empty() {
+            self.tally.departures().note(&mut self.departed);
         }
     }
 }

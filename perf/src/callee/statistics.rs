@@ -9,6 +9,8 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
+use super::departures::Departures;
+
 /// Events waiting for a slow listener; beyond it the listener is told how many it missed.
 const EVENTS_MAX: usize = 4_096;
 /// Longest lateness told apart, in microseconds.
@@ -118,6 +120,7 @@ pub(super) struct Tally {
     lateness: Mutex<Histogram<u64>>,
     events: broadcast::Sender<CalleeEvent>,
     paused: AtomicBool,
+    departures: Departures,
 }
 
 impl Tally {
@@ -129,6 +132,7 @@ impl Tally {
             lateness: Mutex::new(histogram),
             events: broadcast::Sender::new(EVENTS_MAX),
             paused: AtomicBool::new(false),
+            departures: Departures::default(),
         }
     }
 
@@ -149,6 +153,10 @@ impl Tally {
 
     pub fn set_paused(&self, paused: bool) {
         self.paused.store(paused, Ordering::Relaxed);
+    }
+
+    pub const fn departures(&self) -> &Departures {
+        &self.departures
     }
 
     pub fn announce(&self, event: CalleeEvent) {
@@ -179,6 +187,6 @@ impl Tally {
 }
 
 // A panic elsewhere leaves plain numbers behind, which stay usable.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 
+use crate::callee::{PICTURE_TAIL_LEN, PictureTail};
+
 /// Octets kept of a command; a longer one is a fault.
 const COMMAND_LEN_MAX: u32 = 16 * 1024;
 /// Octets kept of audio and video: the FLV tag header and what follows it.
@@ -35,6 +37,8 @@ pub(super) struct Message<'a> {
     /// Octets of the whole body.
     pub len: u32,
     pub head: &'a [u8],
+    /// The last octets of a video body, zeros in front when it is shorter.
+    pub tail: PictureTail,
 }
 
 #[derive(Default)]
@@ -49,6 +53,7 @@ struct ChunkStream {
     received: u32,
     open: bool,
     head: Vec<u8>,
+    tail: PictureTail,
 }
 
 /// Reads one direction of one connection.
@@ -98,6 +103,9 @@ impl ChunkReader {
             };
             let kept = keep.saturating_sub(stream.head.len()).min(taken);
             stream.head.extend_from_slice(&input[..kept]);
+            if stream.kind == super::VIDEO {
+                keep_tail(&mut stream.tail, &input[..taken]);
+            }
             *input = &input[taken..];
             stream.received += taken as u32;
             let remaining = remaining - taken as u32;
@@ -131,6 +139,7 @@ impl ChunkReader {
             stream_id: stream.stream_id,
             len: stream.len,
             head: &stream.head,
+            tail: stream.tail,
         })
     }
 
@@ -203,11 +212,13 @@ impl ChunkReader {
             }
             stream.received = 0;
             stream.head.clear();
+            stream.tail = [0; PICTURE_TAIL_LEN];
             stream.open = true;
         } else if !stream.open {
             // A type 3 chunk that begins a message repeats the delta.
             stream.timestamp = stream.timestamp.wrapping_add(stream.delta);
             stream.head.clear();
+            stream.tail = [0; PICTURE_TAIL_LEN];
             stream.open = true;
         }
         if !matches!(stream.kind, super::AUDIO | super::VIDEO | 18) && stream.len > COMMAND_LEN_MAX {
@@ -215,6 +226,16 @@ impl ChunkReader {
         }
         self.header.clear();
         Ok((id, (stream.len - stream.received).min(self.chunk_size)))
+    }
+}
+
+fn keep_tail(tail: &mut PictureTail, octets: &[u8]) {
+    match octets.last_chunk() {
+        Some(last) => *tail = *last,
+        None => {
+            tail.copy_within(octets.len().., 0);
+            tail[PICTURE_TAIL_LEN - octets.len()..].copy_from_slice(octets);
+        }
     }
 }
 
@@ -283,6 +304,26 @@ mod tests {
         );
         for cut in 1..input.len() {
             assert_eq!(read_all(&input, cut).unwrap(), whole, "cut every {cut} octets");
+        }
+    }
+
+    #[test]
+    fn the_tail_of_a_picture_is_kept_across_chunks_and_reads() {
+        let body: Vec<u8> = (0..=255).collect();
+        let mut input = vec![6, 0, 0, 0, 0, 1, 0, 9, 1, 0, 0, 0];
+        input.extend_from_slice(&body[..128]);
+        input.push(0xc6);
+        input.extend_from_slice(&body[128..]);
+        for cut in 1..input.len() {
+            let mut reader = ChunkReader::default();
+            let mut tails = Vec::new();
+            for mut part in input.chunks(cut) {
+                while let Some(message) = reader.read(&mut part).unwrap() {
+                    tails.push(message.tail);
+                }
+            }
+            assert_eq!(tails.len(), 1, "cut every {cut} octets");
+            assert_eq!(tails[0][..], body[body.len() - PICTURE_TAIL_LEN..], "cut every {cut} octets");
         }
     }
 
