@@ -11,7 +11,7 @@ use sipcast_contract::{BroadcastId, Command, MediaWanted, RtmpUrl, TargetAudio, 
 use crate::broadcast::Broadcasts;
 use crate::events::EventKind;
 use crate::order::{FieldFault, TargetOrder};
-use crate::registry::{Broadcast, Publication, Push, Registry, Target};
+use crate::registry::{Broadcast, Publication, Push, Registry, Target, TargetSound};
 use crate::sounds::SoundError;
 
 /// One more target for a call.
@@ -110,18 +110,16 @@ impl Broadcasts {
         };
         let push =
             Push { options: order.options, ..Push::new(stream_name, order.target.url_as_ordered.clone()) };
-        let target_id = self.add_target_to(id, order.target, push).await?;
+        let target_id = self.add_target_to(id, order.target, push, sound).await?;
         let mut registry = shared.registry();
-        if sound.is_some() {
-            self.set_sound(&mut registry, id, target_id, sound).map_err(PushError::Sound)?;
-        }
         let broadcast = registry.get_mut(id).ok_or(PushError::NoSuchStream)?;
         let (width, height) = (broadcast.width, broadcast.height);
         let added = broadcast.targets.get(&target_id).and_then(|t| view(t, width, height));
         added.ok_or(PushError::NoSuchStream)
     }
 
-    /// Adds a target to a broadcast, as `push` shows it, and its backup as a push of its own.
+    /// Adds a target to a broadcast, as `push` shows it, and its backup as a push of its own. `sound`: what both begin
+    /// with instead of the broadcast's.
     ///
     /// # Errors
     /// [`PushError`]: nothing was added.
@@ -130,19 +128,20 @@ impl Broadcasts {
         id: BroadcastId,
         mut order: TargetOrder,
         push: Push,
+        sound: Option<TargetSound>,
     ) -> Result<TargetId, PushError> {
         let shared = &self.shared;
-        let (wanted, sound) = {
+        let (wanted, published) = {
             let mut registry = shared.registry();
             let broadcast = registry.get_mut(id).ok_or(PushError::NoSuchStream)?;
             (MediaWanted { audio: broadcast.has_audio, video: broadcast.has_video }, broadcast.sound)
         };
-        let backup = order.settle_later(&shared.options, wanted, &sound).map_err(PushError::Field)?;
+        let backup = order.settle_later(&shared.options, wanted, &published).map_err(PushError::Field)?;
         let stream_name = push.stream_name.clone();
-        let target_id = self.insert_target(id, order, push).await?;
+        let target_id = self.insert_target(id, order, push, sound.clone()).await?;
         if let Some(backup) = backup {
             let push = Push::new(stream_name, backup.url_as_ordered.clone());
-            if let Err(error) = self.insert_target(id, backup, push).await {
+            if let Err(error) = self.insert_target(id, backup, push, sound).await {
                 // The primary alone is not what was ordered. Should the shard be too busy for this, too, it is listed
                 // and can be taken off by its name.
                 let _ = self.remove_target_of(&mut shared.registry(), id, target_id);
@@ -157,6 +156,7 @@ impl Broadcasts {
         id: BroadcastId,
         mut order: TargetOrder,
         push: Push,
+        sound: Option<TargetSound>,
     ) -> Result<TargetId, PushError> {
         let shared = &self.shared;
         if shared.stopping.load(Ordering::Acquire) {
@@ -175,7 +175,7 @@ impl Broadcasts {
         }
         let (contract, url_field) = (order.contract.clone(), order.url_field.clone());
         let spec = order.into_spec(&shared.options);
-        let target = Target { contract, ..Target::new(spec, Some(push)) };
+        let target = Target { contract, sound, ..Target::new(spec, Some(push)) };
         let target_id = registry.add_target(id, target).ok_or(PushError::Published(url_field))?;
         let broadcast = registry.get_mut(id).ok_or(PushError::NoSuchStream)?;
         if broadcast.hand_over_targets(&shared.shards[broadcast.shard]).is_err() {

@@ -114,7 +114,7 @@ impl Broadcasts {
             (broadcast.id, self.shared.options.stream_prefix.published(name))
         };
         let push = Push::new(shown_name, order.url_as_ordered.clone());
-        let target_id = self.add_target_to(id, order, push).await.map_err(AddTargetError::Push)?;
+        let target_id = self.add_target_to(id, order, push, None).await.map_err(AddTargetError::Push)?;
         self.target(call_id, &target_id.0.to_string()).map_err(|_| no_such)
     }
 

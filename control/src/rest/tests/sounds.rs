@@ -189,3 +189,24 @@ async fn a_callee_hears_another_call() {
         Ok(())
     ));
 }
+
+#[tokio::test]
+async fn music_from_the_start_is_for_the_backup_too() {
+    let mut bench = bench();
+    let call = bench.place(capture("a", "hall")).await;
+    call.answer().await;
+    let push = json!({"streamName": "hall", "rtmpUrl": "rtmp://127.0.0.1/live",
+        "rtmpBackupUrl": "rtmp://127.0.0.2/live", "options": {"action": "sound_on", "soundFile": "sample.wav"}});
+    assert_eq!(bench.post("push/startup", push).await.status, 200);
+    let mut targets = Vec::new();
+    while targets.len() < 2 {
+        if let Command::SetSound { target, clip, .. } = sounding(&mut bench).await {
+            assert!(clip.is_some());
+            targets.push(target);
+        }
+    }
+    assert_ne!(targets[0], targets[1]);
+    let shown = bench.post("push/find", json!({"streamName": "hall"})).await.json();
+    let sounds: Vec<_> = shown.as_array().expect("a list").iter().map(|push| &push["soundEnabled"]).collect();
+    assert_eq!(sounds, [&json!(true), &json!(true)]);
+}
