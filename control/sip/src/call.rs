@@ -11,11 +11,12 @@ use std::time::Duration;
 use sipcast_contract::{NegotiatedMedia, Secret, Timestamp};
 
 use self::fork::Fork;
-use self::header::{all, first, has_description, is_sdp, lists, tag, tag_of};
+use self::header::{all, description, first, lists, tag, tag_of};
 use self::refresh::Refresh;
 use crate::addresses::Addresses;
 use crate::digest::{Authenticator, Challenger, DigestError};
 use crate::event::{CallEnd, CallEvent, CallStatus};
+use crate::multipart;
 use crate::order::CallOrder;
 use crate::redirect::Redirection;
 use crate::sdp::{Agreement, Negotiation, SdpError};
@@ -36,8 +37,6 @@ pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE";
 /// Extensions we have: session timers (RFC 4028), and reliable provisional responses (RFC 3262) to our INVITE. Not
 /// `replaces`: a call is never taken over.
 pub const SUPPORTED: &str = "timer, 100rel";
-/// Content type of session descriptions.
-pub const SDP_CONTENT_TYPE: &str = "application/sdp";
 /// INVITEs of one call: digest, 422 and redirects together. Then the last failure stands.
 pub const INVITES_MAX: u8 = 12;
 
@@ -185,11 +184,7 @@ impl Call {
                 self.answer(request.id, 469, vec![("Recv-Info", String::new())], None);
             }
             "OPTIONS" => {
-                let headers = vec![
-                    allow(),
-                    ("Accept", SDP_CONTENT_TYPE.to_owned()),
-                    ("Supported", SUPPORTED.to_owned()),
-                ];
+                let headers = vec![allow(), accept(), ("Supported", SUPPORTED.to_owned())];
                 self.answer(request.id, 200, headers, None);
             }
             "INFO" => self.answer(request.id, 200, Vec::new(), None),
@@ -198,11 +193,12 @@ impl Call {
     }
 
     /// The ACK to our 2xx of a re-INVITE; its body answers the offer of that 2xx.
-    pub fn handle_ack(&mut self, body: &[u8]) {
+    pub fn handle_ack(&mut self, headers: &[(&str, &str)], body: &[u8]) {
         if !std::mem::take(&mut self.awaits_ack) || !self.is_established() {
             return;
         }
-        match self.negotiation.handle_answer(body) {
+        let described = description(headers, body).unwrap_or_default().unwrap_or_default();
+        match self.negotiation.handle_answer(described) {
             Ok(agreement) => self.agree(agreement),
             // The earlier agreement stands (RFC 3264 §4); the peer may offer anew.
             Err(_) => self.negotiation.handle_offer_refused(),
@@ -327,14 +323,14 @@ impl Call {
 
     fn handle_provisional(&mut self, response: &Response<'_>) {
         self.last_status = response.status;
-        let has_media = has_description(response);
-        if has_media {
-            // An early answer that cannot be used is no reason to give up: the final one counts.
-            if self.turn_to(tag(response.headers)) {
-                let _ = self.read_answer(response.body);
-            }
+        // An early answer that cannot be used is no reason to give up: the final one counts.
+        let described = description(response.headers, response.body).unwrap_or_default();
+        if let Some(answer) = described
+            && self.turn_to(tag(response.headers))
+        {
+            let _ = self.read_answer(answer);
         }
-        let has_media = has_media || self.media.is_some();
+        let has_media = described.is_some() || self.media.is_some();
         if response.status != 100 || self.shown == CallStatus::Trying {
             self.show(status::of_provisional(response.status, has_media && response.status != 100));
         }
@@ -361,8 +357,8 @@ impl Call {
         self.last_status = response.status;
         self.authenticator.handle_accepted();
         let answering = tag(response.headers);
-        let has_description = has_description(response);
-        if has_description || self.knows_fork(answering.as_ref()) {
+        let described = description(response.headers, response.body);
+        if !matches!(described, Ok(None)) || self.knows_fork(answering.as_ref()) {
             if self.forks.len() + 1 >= FORKS_MAX {
                 // The fork that answers counts, however many others rang.
                 self.forks.pop();
@@ -372,15 +368,16 @@ impl Call {
             // An intermediary that changes the tag with the answer: what was agreed on early stands.
             self.fork_tag = answering;
         }
-        let answer = if has_description {
-            self.read_answer(response.body).map_err(|error| error.to_string())
-        } else if let Some(agreement) = self.agreement.clone() {
-            // RFC 3261 §13.2.1: a reliable provisional response has answered already.
-            self.negotiation.handle_offer_refused();
-            self.agree(agreement);
-            Ok(())
-        } else {
-            Err("answered without a session description".to_owned())
+        let answer = match (described, self.agreement.clone()) {
+            (Ok(Some(answer)), _) => self.read_answer(answer).map_err(|error| error.to_string()),
+            (Ok(None), Some(agreement)) => {
+                // RFC 3261 §13.2.1: a reliable provisional response has answered already.
+                self.negotiation.handle_offer_refused();
+                self.agree(agreement);
+                Ok(())
+            }
+            (Ok(None), None) => Err("answered without a session description".to_owned()),
+            (Err(fault), _) => Err(format!("the answer cannot be read: {fault}")),
         };
         self.forks.clear();
         if let Err(reason) = answer {
@@ -463,7 +460,16 @@ impl Call {
             .refresh
             .is_some_and(|refresh| refresh.retry_at.is_none() && refresh.method == RefreshMethod::Invite);
         let is_invite = request.method == "INVITE";
-        let has_offer = !request.body.is_empty();
+        let offer = match description(request.headers, request.body) {
+            Ok(Some(offer)) => Some(offer),
+            Ok(None) if request.body.is_empty() => None,
+            Ok(None) => return self.answer(request.id, 415, vec![accept()], None),
+            Err(fault) => {
+                let headers = vec![("Warning", warning(&fault.to_string())), accept()];
+                return self.answer(request.id, 400, headers, None);
+            }
+        };
+        let has_offer = offer.is_some();
         if is_invite && !self.is_established() {
             return self.answer(request.id, 491, Vec::new(), None);
         }
@@ -477,15 +483,10 @@ impl Call {
         {
             return self.answer(request.id, 491, Vec::new(), None);
         }
-        let content_type = first(request.headers, "Content-Type").unwrap_or(SDP_CONTENT_TYPE);
-        if has_offer && !is_sdp(content_type) {
-            let headers = vec![("Accept", SDP_CONTENT_TYPE.to_owned())];
-            return self.answer(request.id, 415, headers, None);
-        }
         // The description first: a refused offer must not refresh the session either. And the other way round.
         let before = self.negotiation.clone();
-        let (body, agreement) = if has_offer {
-            match self.negotiation.answer(request.body) {
+        let (body, agreement) = if let Some(offer) = offer {
+            match self.negotiation.answer(offer) {
                 Ok((answer, agreement)) => (Some(answer), Some(agreement)),
                 Err(error) => {
                     let warning = vec![("Warning", warning(&error.to_string()))];
@@ -580,6 +581,10 @@ impl Call {
 
 fn allow() -> Header {
     ("Allow", ALLOW.to_owned())
+}
+
+fn accept() -> Header {
+    ("Accept", multipart::ACCEPT.to_owned())
 }
 
 fn supported() -> Header {

@@ -10,6 +10,7 @@ pub mod digest;
 pub mod dtmf_info;
 pub mod event;
 pub mod locate;
+pub mod multipart;
 pub mod offer_ladder;
 pub mod order;
 pub mod profile;

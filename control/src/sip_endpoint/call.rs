@@ -269,7 +269,7 @@ impl Driver {
             response = next_of(&mut self.info) => self.handle_info_response(response).await,
             response = next_of(&mut self.probe) => self.handle_probe_response(response),
             Some(result) = self.acknowledgements.join_next() => match result {
-                Ok(Acknowledged::Ack(body)) => self.decisions.handle_ack(&body),
+                Ok(Acknowledged::Ack(ack)) => self.decisions.handle_ack(&fields(&ack.headers), &ack.body),
                 // RFC 3261 §14.2: as for a first INVITE, the session ends.
                 _ => self.decisions.handle_failure(408, "the peer did not acknowledge our answer"),
             },

@@ -12,7 +12,7 @@ use sipcast_sip::call::ALLOW;
 use tokio::sync::mpsc;
 
 use super::admission::TokenBucket;
-use super::transaction::{Reply, SDP_TYPE, respond, to_tag};
+use super::transaction::{Reply, respond, to_tag};
 
 /// The open dialogs by Call-ID.
 #[derive(Default)]
@@ -112,7 +112,7 @@ fn reply_to_stranger(method: Method) -> Reply {
 fn capabilities(reply: Reply) -> Reply {
     reply
         .with(allow())
-        .with(Header::Accept(Accept::new(SDP_TYPE)))
+        .with(Header::Accept(Accept::new(sipcast_sip::multipart::ACCEPT)))
         .with(Header::Supported(Supported::new(super::SUPPORTED)))
 }
 

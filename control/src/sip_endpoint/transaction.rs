@@ -207,8 +207,8 @@ impl Reply {
 /// What came after a reply to an INVITE.
 #[derive(Debug)]
 pub(super) enum Acknowledged {
-    /// The ACK, with its body if it had one.
-    Ack(Vec<u8>),
+    /// The ACK.
+    Ack(Box<Request>),
     /// None came in 64*T1 (RFC 3261 §13.3.1.4).
     Missing,
 }
@@ -236,7 +236,7 @@ pub(super) fn respond(mut transaction: Transaction, reply: Reply) -> oneshot::Re
             if let SipMessage::Request(request) = message
                 && request.method == Method::Ack
             {
-                let _ = sender.send(Acknowledged::Ack(request.body));
+                let _ = sender.send(Acknowledged::Ack(Box::new(request)));
                 return;
             }
         }

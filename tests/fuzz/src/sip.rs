@@ -34,7 +34,7 @@ pub fn call(data: &[u8]) {
         let (start_line, headers, body) = split(text);
         match op & 7 {
             0 => call.handle_hangup(now),
-            1 => call.handle_ack(body),
+            1 => call.handle_ack(&headers, body),
             2 => call.handle_failure(503, "no way"),
             kind => {
                 let mut words = start_line.splitn(3, ' ');

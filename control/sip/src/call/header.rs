@@ -1,6 +1,6 @@
 //! Headers of a message in the form the driver gives them: names as they came, compact or long, in order.
 
-use super::{Response, SDP_CONTENT_TYPE};
+use crate::multipart::{self, MultipartFault};
 
 /// Compact forms (RFC 3261 §7.3.3, RFC 4028 §4) beside the long names.
 pub(super) fn is_named(name: &str, wanted: &str) -> bool {
@@ -45,10 +45,10 @@ pub(super) fn tag_of(headers: &[(&str, &str)], name: &'static str) -> Option<Str
     })
 }
 
-pub(super) fn is_sdp(content_type: &str) -> bool {
-    content_type.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(SDP_CONTENT_TYPE))
-}
-
-pub(super) fn has_description(response: &Response<'_>) -> bool {
-    !response.body.is_empty() && first(response.headers, "Content-Type").is_none_or(is_sdp)
+/// The session description in a message's body.
+pub(super) fn description<'a>(
+    headers: &[(&str, &str)],
+    body: &'a [u8],
+) -> Result<Option<&'a [u8]>, MultipartFault> {
+    multipart::description(first(headers, "Content-Type"), body)
 }

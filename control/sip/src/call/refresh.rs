@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sipcast_contract::Timestamp;
 
-use super::header::first;
+use super::header::{description, first};
 use super::{Action, Call, RefreshMethod, Response, allow, supported};
 use crate::session_timer::TimerAction;
 use crate::status;
@@ -31,7 +31,8 @@ impl Call {
                 self.authenticator.handle_accepted();
                 self.timer.handle_success(first(response.headers, "Session-Expires"), now);
                 if refresh.method == RefreshMethod::Invite
-                    && let Ok(agreement) = self.negotiation.handle_answer(response.body)
+                    && let Ok(Some(answer)) = description(response.headers, response.body)
+                    && let Ok(agreement) = self.negotiation.handle_answer(answer)
                 {
                     self.agree(agreement);
                 }

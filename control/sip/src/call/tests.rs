@@ -44,6 +44,10 @@ fn started() -> Call {
     call
 }
 
+fn actions(call: &mut Call) -> Vec<Action> {
+    std::iter::from_fn(|| call.poll_action()).collect()
+}
+
 /// The actions in short, one word each.
 fn drain(call: &mut Call) -> Vec<String> {
     std::iter::from_fn(|| call.poll_action())
@@ -168,7 +172,7 @@ fn hold_resume_and_late_offer() {
     assert_eq!(request(&mut call, "UPDATE", &[], ""), ["answer 200"]);
     assert_eq!(request(&mut call, "INVITE", &[], ""), ["answer 200 sdp"]);
     assert_eq!(request(&mut call, "INVITE", &[], ANSWER), ["answer 491"], "an offer of ours is open");
-    call.handle_ack(ANSWER.as_bytes());
+    call.handle_ack(&[], ANSWER.as_bytes());
     assert_eq!(drain(&mut call), ["media", "hold false"]);
     assert_eq!(request(&mut call, "UPDATE", &[], ANSWER), ["answer 200 sdp"]);
     assert_eq!(request(&mut call, "INVITE", &[], "v=0\r\nm=audio 9 RTP/SAVP 0\r\n"), ["answer 488"]);
@@ -228,7 +232,7 @@ fn mutated_answers_and_offers_never_panic() {
         for method in ["INVITE", "UPDATE", "INFO"] {
             call.handle_request(&PeerRequest { id: 1, method, headers: &headers, body: bytes }, at(2));
         }
-        call.handle_ack(bytes);
+        call.handle_ack(&[], bytes);
         call.handle_timeout(at(100_000));
     });
 }
@@ -425,4 +429,49 @@ fn an_unprotected_answer_ends_a_mandatory_call_with_the_reason() {
     let Some(Action::Event(CallEvent::Ended(end))) = actions.last() else { panic!("{actions:?}") };
     assert_eq!(end.sip_status, 488);
     assert!(end.reason.contains("audio (RTP/AVP) cannot be protected"), "{}", end.reason);
+}
+
+#[test]
+fn descriptions_are_found_among_other_parts() {
+    const MIXED: (&str, &str) = ("Content-Type", "multipart/mixed;boundary=b");
+    let wrapped = |sdp: &str| {
+        format!(
+            "--b\r\nContent-Type: application/x\r\n\r\n\r\n--b\r\nContent-Type: application/sdp\r\n\r\n{sdp}\r\n--b--"
+        )
+    };
+    let answer = wrapped(ANSWER);
+    let mut call = started();
+    let early = Response { status: 183, phrase: "", headers: &[MIXED, TO], body: answer.as_bytes() };
+    call.handle_response(&early, at(1));
+    assert!(actions(&mut call).iter().any(|action| matches!(action, Action::Event(CallEvent::Media { .. }))));
+    call.handle_response(&Response { status: 200, ..early }, at(2));
+    assert!(call.is_established());
+    actions(&mut call);
+    let hold = wrapped(&ANSWER.replace("a=sendonly", "a=inactive"));
+    let request = |body| PeerRequest { id: 1, method: "INVITE", headers: &[MIXED], body };
+    call.handle_request(&request(hold.as_bytes()), at(3));
+    let answered = |call: &mut Call| {
+        actions(call).into_iter().find_map(|action| match action {
+            Action::Answer { status, headers, body, .. } => Some((status, headers, body)),
+            _ => None,
+        })
+    };
+    let (status, _, body) = answered(&mut call).unwrap();
+    assert!(status == 200 && body.is_some_and(|sdp| sdp.contains("a=inactive")));
+    call.handle_ack(&[], b"");
+    // Cut short: what is wrong is said, and the session goes on as it was.
+    call.handle_request(&request(&hold.as_bytes()[..hold.len() - 5]), at(4));
+    let (status, headers, _) = answered(&mut call).unwrap();
+    let warning = headers.iter().find(|(name, _)| *name == "Warning");
+    assert!(status == 400 && warning.is_some_and(|(_, text)| text.contains("last boundary")), "{headers:?}");
+    assert!(call.is_established());
+
+    let mut call = started();
+    let broken = Response { status: 200, phrase: "", headers: &[MIXED, TO], body: b"--c--" };
+    call.handle_response(&broken, at(1));
+    let end = actions(&mut call).into_iter().find_map(|action| match action {
+        Action::Event(CallEvent::Ended(end)) => Some(end),
+        _ => None,
+    });
+    assert!(end.is_some_and(|end| end.reason.contains("the answer cannot be read: the boundary")));
 }
