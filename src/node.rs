@@ -437,6 +437,7 @@ fn offer_options(media: &crate::config::Media) -> OfferOptions {
         video_macroblocks_max: media.video_macroblocks_max,
         video_macroblocks_per_s_max: media.video_macroblocks_per_s_max,
         video_bit_rate_bps_max: media.video_bit_rate_bps_max,
+        srtp_suites: media.srtp_suites.parse().unwrap_or_default(),
         ..OfferOptions::default()
     }
 }

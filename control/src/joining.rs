@@ -159,6 +159,7 @@ impl JoinRequest {
                 session_expires_s: profile.and_then(|profile| profile.session_expires_s),
                 avpf: profile.and_then(|profile| profile.avpf),
                 keyframe_feedback: profile.and_then(|profile| profile.keyframe_feedback),
+                srtp_suites: profile.and_then(|profile| profile.srtp_suites),
                 audio_codecs: profile.map(|profile| profile.audio_codecs.clone()).unwrap_or_default(),
             },
         };

@@ -1,6 +1,6 @@
 //! What values must hold beyond their types: ranges, and keys that belong together.
 
-use sipcast_control::sip_endpoint::AudioCodecs;
+use sipcast_control::sip_endpoint::{AudioCodecs, SrtpSuites};
 
 use super::{App, Audio, Config, ConfigError, Grpc, Media, Rest, Sip, Webhook};
 
@@ -47,6 +47,11 @@ fn media(media: &Media) -> impl IntoIterator<Item = Rule> {
             media.audio_codecs.parse::<AudioCodecs>().is_ok(),
             "media.audio_codecs",
             "a list at commas of opus, g722, speex/16000, speex/32000, pcmu, pcma, speex/8000",
+        ),
+        (
+            media.srtp_suites.parse::<SrtpSuites>().is_ok(),
+            "media.srtp_suites",
+            "a list at commas of AES_CM_128_HMAC_SHA1_80, AEAD_AES_128_GCM, AES_CM_128_HMAC_SHA1_32",
         ),
         ((10..=60).contains(&media.packet_time_ms), "media.packet_time_ms", "from 10 to 60"),
         (

@@ -379,6 +379,8 @@ pub struct Media {
     pub video_bit_rate_bps_max: u32,
     /// Ask for an IDR picture when none came for so many milliseconds; 0: never periodically.
     pub keyframe_interval_ms: u32,
+    /// SRTP suites to offer and take, best first, at commas.
+    pub srtp_suites: String,
     /// Bit rate that callees are asked to keep their video to, in bits per second; 0: not asked.
     pub video_bit_rate_wanted_bps: u32,
 }
@@ -405,6 +407,7 @@ impl Default for Media {
             video_macroblocks_per_s_max: 245_760,
             video_bit_rate_bps_max: 4_000_000,
             keyframe_interval_ms: 2_000,
+            srtp_suites: "AES_CM_128_HMAC_SHA1_80, AEAD_AES_128_GCM, AES_CM_128_HMAC_SHA1_32".to_owned(),
             video_bit_rate_wanted_bps: 0,
         }
     }

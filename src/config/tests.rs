@@ -1,6 +1,6 @@
 //! Tests of `config`.
 
-use sipcast_control::sip_endpoint::AudioCodecs;
+use sipcast_control::sip_endpoint::{AudioCodecs, SrtpSuites};
 
 use super::*;
 
@@ -59,6 +59,7 @@ fn offers_are_checked_and_the_defaults_are_those_of_the_sip_side() {
     for (key, wrong) in [
         ("media.audio_codecs", "opus, g729"),
         ("media.packet_time_ms", "5"),
+        ("media.srtp_suites", "AEAD_AES_256_GCM"),
         ("media.video_macroblocks_max", "1"),
         ("media.video_macroblocks_per_s_max", "1"),
         ("media.video_bit_rate_bps_max", "1000"),
@@ -71,6 +72,7 @@ fn offers_are_checked_and_the_defaults_are_those_of_the_sip_side() {
     let config = load("", &[("SIPCAST_SIP_MEDIA_SECURITY", "mandatory")], &[]).expect("valid");
     assert_eq!(config.sip.media_security, MediaSecurity::Mandatory);
     assert_eq!(Media::default().audio_codecs, AudioCodecs::default().to_string());
+    assert_eq!(Media::default().srtp_suites, SrtpSuites::default().to_string());
 }
 
 #[test]

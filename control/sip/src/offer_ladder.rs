@@ -25,9 +25,9 @@ pub const RUNGS_MAX: usize = 4;
 pub enum KeyOffer {
     /// No `a=crypto`.
     None,
-    /// One line for each of our suites.
+    /// One line for each suite that the call may use.
     AllSuites,
-    /// One line, AES_CM_128_HMAC_SHA1_80: for peers that read one line only.
+    /// One line, AES_CM_128_HMAC_SHA1_80 where it may be used: for peers that read one line only.
     OneSuite,
 }
 

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use sipcast_contract::Secret;
 
+use crate::sdp::SrtpSuites;
+
 /// The identity a call is placed from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Account {
@@ -117,6 +119,8 @@ pub struct Preferences {
     pub avpf: Option<bool>,
     /// Feedback on video that is offered: PLI and FIR; `None`: both.
     pub keyframe_feedback: Option<KeyframeFeedback>,
+    /// SRTP suites to offer and take, best first; `None`: as configured.
+    pub srtp_suites: Option<SrtpSuites>,
     /// Names of audio encodings to offer, best first, as `rtpmap` has them; empty: as configured.
     pub audio_codecs: Vec<String>,
 }

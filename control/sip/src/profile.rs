@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::dial_script::{DialScript, DialScriptOn, ScriptError};
 use crate::order::{KeyframeFeedback, MediaSecurity, Transport};
+use crate::sdp::SrtpSuites;
 
 /// The profiles that come with sipcast.
 const BUILT_IN: &str = include_str!("profiles.toml");
@@ -38,6 +39,8 @@ pub struct Profile {
     pub avpf: Option<bool>,
     /// Encodings of audio to offer, best first.
     pub audio_codecs: Vec<String>,
+    /// SRTP suites to offer and take, best first.
+    pub srtp_suites: Option<SrtpSuites>,
     /// RTCP feedback to offer for pictures.
     pub keyframe_feedback: Option<KeyframeFeedback>,
     /// Pictures may be asked for by INFO (RFC 5168).
@@ -157,6 +160,7 @@ struct Entry {
     avpf: Option<bool>,
     #[serde(default)]
     audio_codecs: Vec<String>,
+    srtp_suites: Option<Vec<String>>,
     keyframe: Option<Vec<String>>,
     session_expires_s: Option<u32>,
     script: Option<String>,
@@ -206,6 +210,7 @@ impl Entry {
                 return Err(format!("audio_codecs: {codec:?} is no encoding; expected names such as PCMU"));
             }
         }
+        let srtp_suites = self.srtp_suites.map(|names| names.join(",").parse::<SrtpSuites>()).transpose();
         let script = self.script.as_deref().map(DialScript::parse).transpose();
         Ok(Profile {
             name: self.name.to_ascii_lowercase(),
@@ -218,6 +223,7 @@ impl Entry {
             dtmf: choice("dtmf", self.dtmf, &DTMF)?.unwrap_or_default(),
             avpf: self.avpf,
             audio_codecs: self.audio_codecs,
+            srtp_suites: srtp_suites.map_err(|error| format!("srtp_suites: {error}"))?,
             keyframe_feedback: keyframe.map(|_| KeyframeFeedback { pli: has("pli"), fir: has("fir") }),
             keyframe_info: has("info"),
             session_expires_s: session,
@@ -293,6 +299,8 @@ mod tests {
         assert_eq!(twilio.uri_parameters.as_deref(), Some("secure=true"));
         assert_eq!(twilio.keyframe_feedback, Some(KeyframeFeedback { pli: true, fir: true }));
         assert!(!twilio.keyframe_info, "Twilio takes no INFO");
+        let suites = twilio.srtp_suites.map(|suites| suites.to_string());
+        assert_eq!(suites.as_deref(), Some("AES_CM_128_HMAC_SHA1_80, AES_CM_128_HMAC_SHA1_32"));
     }
 
     #[test]
@@ -335,6 +343,8 @@ mod tests {
             ("name = \"a\"\nsession_expires_s = 20", "session_expires_s: expected"),
             ("name = \"a\"\nkeyframe = [\"x\"]", "keyframe: \"x\""),
             ("name = \"a\"\naudio_codecs = [\"\"]", "audio_codecs"),
+            ("name = \"a\"\nsrtp_suites = [\"AES_CM\"]", "srtp_suites: suites must be"),
+            ("name = \"a\"\nsrtp_suites = []", "srtp_suites: suites must be"),
             ("name = \"a\"\nnovelty = 1", "unknown field `novelty`"),
             ("name = \"a\"\n[[profile]]\nname = \"A\"", "stands there twice"),
         ] {

@@ -45,7 +45,7 @@ use tokio_util::task::TaskTracker;
 pub use ladder::{LadderDirection, LadderEntry, LadderView};
 pub use register::RegistrationView;
 pub use sipcast_sip::MediaSecurity;
-pub use sipcast_sip::sdp::{AudioCodecs, OfferOptions};
+pub use sipcast_sip::sdp::{AudioCodecs, OfferOptions, SrtpSuites};
 pub use steering::CallControl;
 pub use tls::{TlsIdentity, TlsOptions, TlsRoots, TlsSetupError, TlsVersion};
 

@@ -396,7 +396,11 @@ fn keys_for_offer<'a>(
         (_, Err(fault)) if is_due => Err(*fault),
         (_, Ok(lines)) if lines.is_empty() && is_due => Err(CryptoFault::Missing),
         (_, Err(_)) => Ok(None),
-        (_, Ok(lines)) => Ok(lines.first()),
+        // RFC 4568 §5.1.2: the first that is acceptable to us; the peer has put them in its order.
+        (_, Ok(lines)) => {
+            let allowed = lines.iter().find(|line| negotiation.options.srtp_suites.contains(line.suite));
+            if allowed.is_none() && is_due { Err(CryptoFault::NotAllowed) } else { Ok(allowed) }
+        }
     }
 }
 

@@ -8,15 +8,11 @@ use std::fmt;
 use sipcast_contract::{Secret, SrtpMaster, SrtpSession, SrtpSuite};
 use thiserror::Error;
 
+use super::SrtpSuites;
 use super::fmtp::decode_base64;
 
 /// `a=crypto` lines of one media description that are read; further ones are ignored.
 pub const CRYPTO_LINES_MAX: usize = 16;
-
-/// Suites in the order we offer them. HMAC-SHA1-80 first: every device has it, and some read one line only. The
-/// short authentication tag last, because it protects least.
-pub const SUITES: [SrtpSuite; 3] =
-    [SrtpSuite::AesCm128HmacSha1_80, SrtpSuite::AeadAes128Gcm, SrtpSuite::AesCm128HmacSha1_32];
 
 /// Fills the slice with unpredictable bytes; `false` if there are none. Randomness is an argument, as time is.
 pub type Random = fn(&mut [u8]) -> bool;
@@ -42,6 +38,9 @@ pub enum CryptoFault {
         "a=crypto names no suite of AES_CM_128_HMAC_SHA1_80, AES_CM_128_HMAC_SHA1_32 and AEAD_AES_128_GCM"
     )]
     UnknownSuite,
+    /// Suites we have, yet none that this call may use.
+    #[error("a=crypto names none of the suites that media.srtp_suites or the call's service profile allows")]
+    NotAllowed,
     /// Key and salt are no base64 of the suite's length.
     #[error("key and salt of a=crypto do not have the length of their suite")]
     KeyLength,
@@ -84,7 +83,7 @@ impl CryptoLine {
         let tag = words.next().and_then(|tag| tag.parse().ok()).ok_or(CryptoFault::Malformed)?;
         let suite = words.next().ok_or(CryptoFault::Malformed)?;
         let key_parameters = words.next().ok_or(CryptoFault::Malformed)?;
-        let suite = SUITES
+        let suite = SrtpSuites::ALL
             .into_iter()
             .find(|known| known.name().eq_ignore_ascii_case(suite))
             .ok_or(CryptoFault::UnknownSuite)?;
@@ -272,6 +271,8 @@ impl fmt::Display for CryptoLine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SUITES: [SrtpSuite; 3] = SrtpSuites::ALL;
 
     /// RFC 4568 §6.1's example key.
     const LINE: &str = "1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj";

@@ -12,6 +12,7 @@ pub mod media;
 pub mod offer;
 pub mod options;
 mod rtp_profile;
+pub mod suites;
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -25,6 +26,7 @@ use crate::order::{LocalMedia, MediaSecurity};
 use crypto::{CryptoFault, Random};
 use media::{Kind, RemoteDescription, RemoteMedia};
 pub use options::{AudioCodecs, OfferOptions};
+pub use suites::SrtpSuites;
 
 /// Bytes of a description that are read; a longer one is refused.
 pub const DESCRIPTION_BYTES_MAX: usize = 64 * 1024;

@@ -6,7 +6,7 @@ use sdp_types::{Attribute, Bandwidth, BandwidthType, Media, Session};
 use sipcast_contract::Direction;
 use sipcast_contract::media::{AudioCodec, VideoFeedback};
 
-use super::crypto::{self, CryptoLine, Keys};
+use super::crypto::{CryptoLine, Keys};
 use super::media::{AgreedFormats, Kind, direction_name};
 use super::options::OfferOptions;
 use super::rtp_profile::{Protection, RtpProfile};
@@ -134,8 +134,8 @@ fn prepare(
     let suites = match keys {
         _ if is_agreed && slot.keys.theirs.is_none() => &[],
         KeyOffer::None => &[],
-        KeyOffer::AllSuites => &crypto::SUITES[..],
-        KeyOffer::OneSuite => &crypto::SUITES[..1],
+        KeyOffer::AllSuites => negotiation.options.srtp_suites.as_slice(),
+        KeyOffer::OneSuite => negotiation.options.srtp_suites.commonest(),
     };
     slot.keys.ours = slot.keys.offer(suites, negotiation.random).ok_or(SdpError::NoRandomness)?;
     Ok(())

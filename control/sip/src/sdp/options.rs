@@ -8,6 +8,7 @@ use std::str::FromStr;
 use sipcast_contract::Direction;
 use sipcast_contract::media::{AudioCodec, VideoFeedback};
 
+use super::SrtpSuites;
 use crate::order::Preferences;
 
 /// What our offers ask for beside the ports.
@@ -43,6 +44,8 @@ pub struct OfferOptions {
     pub video_macroblocks_per_s_max: u32,
     /// Bandwidth of video in bit/s (`b=TIAS`, `b=AS` with the packet overhead, `max-br`).
     pub video_bit_rate_bps_max: u32,
+    /// SRTP suites, the preferred one first; only these are offered and answered.
+    pub srtp_suites: SrtpSuites,
 }
 
 impl Default for OfferOptions {
@@ -61,6 +64,7 @@ impl Default for OfferOptions {
             video_macroblocks_max: 8_192,
             video_macroblocks_per_s_max: 245_760,
             video_bit_rate_bps_max: 4_000_000,
+            srtp_suites: SrtpSuites::default(),
         }
     }
 }
@@ -69,6 +73,7 @@ impl OfferOptions {
     /// As one order wants it. Encodings that are not ours are passed over; if none is left, the codecs stay.
     #[must_use]
     pub fn preferring(mut self, preferences: &Preferences) -> Self {
+        self.srtp_suites = preferences.srtp_suites.unwrap_or(self.srtp_suites);
         self.feedback_profile = preferences.avpf.unwrap_or(self.feedback_profile);
         if let Some(keyframe) = preferences.keyframe_feedback {
             self.video_feedback.pli = keyframe.pli;

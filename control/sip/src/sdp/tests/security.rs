@@ -284,3 +284,25 @@ fn mutated_protected_descriptions_never_panic() {
         }
     });
 }
+
+#[test]
+fn suites_are_offered_in_the_order_wanted_and_no_others_taken() {
+    let named = |text: &str| OfferOptions { srtp_suites: text.parse().unwrap(), ..OfferOptions::default() };
+    let suites = |text: &str| written(text).into_iter().map(|line| line.1).collect::<Vec<_>>();
+    let mut negotiation = with(MediaSecurity::Mandatory, named("AEAD_AES_128_GCM, AES_CM_128_HMAC_SHA1_80"));
+    let pair = [SrtpSuite::AeadAes128Gcm, SrtpSuite::AesCm128HmacSha1_80];
+    assert_eq!(suites(&negotiation.offer().unwrap()), [pair, pair].concat());
+    assert!(negotiation.try_another_offer(488), "for a peer that reads one line");
+    assert_eq!(suites(&negotiation.offer().unwrap()), [SrtpSuite::AesCm128HmacSha1_80; 2]);
+    // As answerer: the peer's first that may be used.
+    let lines = crypto(1, "AES_CM_128_HMAC_SHA1_32", KEY_A) + &crypto(2, "AES_CM_128_HMAC_SHA1_80", KEY_B);
+    let mut negotiation = with(MediaSecurity::Mandatory, named("AES_CM_128_HMAC_SHA1_80"));
+    let (answer, _) = negotiation.answer(description("RTP/SAVP", &lines).as_bytes()).unwrap();
+    assert!(answer.contains("a=crypto:2 AES_CM_128_HMAC_SHA1_80"), "{answer}");
+    let mut negotiation = with(MediaSecurity::Mandatory, named("AEAD_AES_128_GCM"));
+    let refused = negotiation.answer(description("RTP/SAVP", &lines).as_bytes()).unwrap_err();
+    assert!(refused.to_string().contains("media.srtp_suites"), "{refused}");
+    let mut negotiation = with(MediaSecurity::Opportunistic, named("AEAD_AES_128_GCM"));
+    let (answer, _) = negotiation.answer(description("RTP/AVP", &lines).as_bytes()).unwrap();
+    assert!(!answer.contains("a=crypto"), "{answer}");
+}
