@@ -9,7 +9,7 @@ use sipcast_contract::limits::SLOT_LEN;
 use sipcast_contract::options::{AacOptions, ShardOptions};
 use sipcast_contract::{MediaOptions, Secret, TlsTrust};
 use sipcast_control::delivery::DeliveryOptions;
-use sipcast_control::hooks::HookOptions;
+use sipcast_control::hooks::{HookOptions, HookPolicies};
 use sipcast_control::sip_endpoint::{self, SipOptions, TlsIdentity, TlsOptions};
 use sipcast_control::sip_endpoint::{MediaSecurity, OfferOptions};
 use sipcast_control::sounds::Sounds;
@@ -28,14 +28,17 @@ use crate::config::{self, Config};
 use crate::sounds::SoundDirectory;
 use crate::telemetry;
 
-fn hook(app: &config::App) -> HookOptions {
+fn hook(app: &config::App) -> anyhow::Result<HookOptions> {
     let delivery = DeliveryOptions {
         authorization: app.authorization.clone().map(Secret::new),
         // The original's apps answer within seconds or not at all.
         keep_for: HOOK_KEEP_FOR,
         ..DeliveryOptions::new(app.url.clone())
     };
-    HookOptions { app_key: app.key.clone(), delivery }
+    let policies =
+        HookPolicies::new(&app.rest_client_config).with_context(|| format!("apps {:?}", app.key))?;
+    let answer_max = Duration::from_secs(app.answer_s.into());
+    Ok(HookOptions { app_key: app.key.clone(), delivery, answer_max, policies })
 }
 
 /// What RTMP services demand: the built-in contracts, with the operator's before them.
@@ -560,7 +563,7 @@ fn control_options(
         rtmp_access: access(&config.access.rtmp_allow, &config.access.rtmp_deny, "rtmp")?,
         webhooks: config.webhooks.iter().enumerate().map(webhook).collect::<Result<_, _>>()?,
         cors: CorsOptions { allow_origin, ..CorsOptions::default() },
-        hooks: config.apps.iter().map(hook).collect(),
+        hooks: config.apps.iter().map(hook).collect::<Result<_, _>>()?,
         sounds: Sounds::new(SoundDirectory::new(config.rest.sounds_dir.clone())),
         ..ControlOptions::default()
     })

@@ -23,6 +23,7 @@ use crate::dialer::Dialer;
 pub(crate) use crate::digits::{DtmfOrder, DtmfWay};
 use crate::events::{EventKind, Events};
 use crate::faces::{Faces, RefusalCause};
+use crate::hooks::{Apps, HookPolicies, HookRefusal};
 use crate::idempotency::{Answers, Key, Known};
 use crate::joining::Joining;
 use crate::order::{DtmfRequest, FieldFault, OrderRequest, TargetOrder};
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) ended: Notify,
     pub(crate) stopping: AtomicBool,
     pub(crate) faces: Faces,
+    /// Who is told and asked of calls.
+    pub(crate) apps: Apps,
     /// Of orders that may arrive again.
     answers: Answers,
     registry: Mutex<Registry>,
@@ -94,6 +97,8 @@ pub(crate) struct StartOrder {
     pub(crate) wanted: MediaWanted,
     /// `None`: as configured.
     pub(crate) security: Option<MediaSecurity>,
+    /// What its app wants to be asked, where it said so.
+    pub(crate) hook_policies: Option<Arc<HookPolicies>>,
     /// How it joins a meeting.
     pub(crate) joining: Joining,
     pub(crate) app_key: Option<String>,
@@ -143,6 +148,8 @@ pub(crate) enum OrderError {
     KeyReused,
     /// An order with this idempotency key is being handled.
     KeyInUse,
+    /// The order's app does not agree.
+    Hook(HookRefusal),
 }
 
 /// Why digits are not sent.
@@ -156,6 +163,17 @@ pub(crate) enum DtmfError {
     Busy,
     /// The peer agreed on no telephone-event and its service passes INFO over.
     NoWay,
+    /// The call's app does not agree.
+    Hook(HookRefusal),
+}
+
+/// Why a call is not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EndError {
+    /// No live call has this ID.
+    NoSuchCall,
+    /// The call's app does not agree.
+    Hook(HookRefusal),
 }
 
 /// A call as the API shows it: a snapshot.
@@ -192,6 +210,7 @@ impl Broadcasts {
         dialer: Box<dyn Dialer>,
         shards: Vec<CommandSender>,
         faces: Faces,
+        apps: Apps,
     ) -> Self {
         let registry = Registry::new(shards.len(), options.broadcasts_max);
         let shared = Shared {
@@ -203,6 +222,7 @@ impl Broadcasts {
             ended: Notify::new(),
             stopping: AtomicBool::new(false),
             faces,
+            apps,
             answers: Answers::default(),
             registry: Mutex::new(registry),
             figures: Mutex::default(),
@@ -238,17 +258,18 @@ impl Broadcasts {
         }
     }
 
-    /// Takes an order as a client wrote it, with its targets' hosts looked up first, so that nothing is begun that
-    /// must fail. A name is made up where the order has none.
+    /// Takes an order as a client wrote it and its app agrees to it, with its targets' hosts looked up first, so that
+    /// nothing is begun that must fail. A name is made up where the order has none.
     ///
     /// # Errors
     /// [`OrderError`]: nothing was started.
     pub(crate) async fn order(&self, mut request: OrderRequest) -> Result<BroadcastView, OrderError> {
         request.call_id = request.call_id.filter(|id| !id.is_empty()).or_else(|| Some(random_id()));
+        let hook_policies = self.ask_before_call(&mut request).await.map_err(OrderError::Hook)?;
         let order = request
             .validate(&self.shared.options.profiles, &self.shared.options.contracts)
             .map_err(OrderError::Field)?;
-        self.admit(order).await
+        self.admit(StartOrder { hook_policies, ..order }).await
     }
 
     /// Takes a checked order if its targets' services take what it asks for and their hosts have addresses; the direct
@@ -256,7 +277,7 @@ impl Broadcasts {
     ///
     /// # Errors
     /// [`OrderError`]: nothing was started.
-    pub(crate) async fn admit(&self, mut order: StartOrder) -> Result<BroadcastView, OrderError> {
+    async fn admit(&self, mut order: StartOrder) -> Result<BroadcastView, OrderError> {
         order.settle(&self.shared.options).map_err(OrderError::Field)?;
         if self.shared.stopping.load(Ordering::Acquire) {
             return Err(OrderError::Start(StartError::Stopping));
@@ -285,6 +306,8 @@ impl Broadcasts {
         let (closed, closed_answer) = oneshot::channel();
         let signals = Arc::new(Signals::default());
         let mut broadcast = Broadcast::new(order.call_id.clone(), Arc::clone(&signals), opened, closed);
+        broadcast.account = Some(format!("{}@{}", order.account.login, order.account.domain));
+        broadcast.hook_policies = order.hook_policies.take();
         broadcast.caller.clone_from(&order.account.login);
         broadcast.callee.clone_from(&order.callee);
         let visible_name = order.account.visible_name.as_ref().unwrap_or(&order.account.login);
@@ -356,11 +379,14 @@ impl Broadcasts {
     ///
     /// # Errors
     /// The field that is wrong, or why they are not sent.
-    pub(crate) fn order_dtmf(
+    pub(crate) async fn order_dtmf(
         &self,
         call_id: &str,
-        request: DtmfRequest,
+        mut request: DtmfRequest,
     ) -> Result<(), Result<DtmfError, FieldFault>> {
+        // What is wrong is told before the call's app is bothered.
+        request.clone().validate().map_err(Err)?;
+        self.ask_before_dtmf(call_id, &mut request).await.map_err(|refusal| Ok(DtmfError::Hook(refusal)))?;
         let order = request.validate().map_err(Err)?;
         self.send_dtmf(call_id, order).map_err(Ok)
     }
@@ -380,8 +406,17 @@ impl Broadcasts {
         self.shared.registry().iter().filter(fits).map(view).collect()
     }
 
+    /// Ends a call if its app agrees.
+    ///
+    /// # Errors
+    /// [`EndError`]: it goes on.
+    pub(crate) async fn order_end(&self, call_id: &str) -> Result<(), EndError> {
+        self.ask_before_hangup(call_id).await.map_err(EndError::Hook)?;
+        if self.terminate(call_id) { Ok(()) } else { Err(EndError::NoSuchCall) }
+    }
+
     /// Ends a call. `false`: no live call has this ID.
-    pub(crate) fn terminate(&self, call_id: &str) -> bool {
+    fn terminate(&self, call_id: &str) -> bool {
         let mut registry = self.shared.registry();
         let Some(broadcast) = registry.live_call_mut(call_id) else { return false };
         broadcast.signals.terminate.cancel();

@@ -4,32 +4,25 @@
 //! Leaves out: what is told and why (`webhooks`). A task of its own per endpoint and a bounded queue: a slow or dead
 //! endpoint costs memory up to that bound, and never time of a call. No URL's path or query is logged: it may be a key.
 
+mod asker;
+mod endpoint;
+
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, USER_AGENT};
-use axum::http::uri::{Authority, PathAndQuery, Uri};
-use axum::http::{HeaderName, HeaderValue, Request, StatusCode};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use hmac::{Hmac, Mac};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
-use sha2::Sha256;
+use http_body_util::Full;
+use hyper::client::conn::http1::SendRequest;
 use sipcast_contract::Secret;
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout};
-use tokio_rustls::TlsConnector;
+
+pub(crate) use asker::{AskError, Asker};
+use endpoint::{Endpoint, Fault};
 
 /// An endpoint and how hard it is tried.
 #[derive(Clone, Debug)]
@@ -133,23 +126,6 @@ struct State {
     settled: Notify,
 }
 
-/// Why an attempt failed. Holds nothing of the endpoint's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-enum Fault {
-    #[error("its host name cannot be resolved")]
-    Unresolvable,
-    #[error("it cannot be connected to")]
-    Unreachable,
-    #[error("TLS failed: is its certificate valid for its name, and its issuer trusted?")]
-    Tls,
-    #[error("the connection broke before the answer")]
-    Broken,
-    #[error("it did not answer in time")]
-    TimedOut,
-    #[error("it answered with status {0}")]
-    Status(StatusCode),
-}
-
 impl Delivery {
     /// Starts the endpoint's task. Must be called within a tokio runtime.
     ///
@@ -215,36 +191,15 @@ impl Delivery {
 struct Courier {
     options: DeliveryOptions,
     endpoint: Endpoint,
-    headers: HeaderMap,
-    key: Option<Hmac<Sha256>>,
     connection: Option<SendRequest<Full<Bytes>>>,
     state: Arc<State>,
     chance: RandomState,
 }
 
-struct Endpoint {
-    authority: Authority,
-    path: PathAndQuery,
-    port: u16,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
-}
-
 impl Courier {
     fn new(options: DeliveryOptions, state: Arc<State>) -> Result<Self, DeliverySetupError> {
         let endpoint = Endpoint::new(&options)?;
-        let key = options.signing_secret.as_ref().map(key).transpose()?;
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("sipcast/", env!("CARGO_PKG_VERSION"))));
-        let host = HeaderValue::from_str(endpoint.authority.as_str()).map_err(|_| DeliverySetupError::Url)?;
-        headers.insert(HOST, host);
-        if let Some(authorization) = &options.authorization {
-            let mut value = HeaderValue::from_str(authorization.reveal())
-                .map_err(|_| DeliverySetupError::Authorization)?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        }
-        Ok(Self { options, endpoint, headers, key, connection: None, state, chance: RandomState::new() })
+        Ok(Self { options, endpoint, connection: None, state, chance: RandomState::new() })
     }
 
     async fn run(mut self, mut posts: mpsc::Receiver<Post>) {
@@ -260,7 +215,7 @@ impl Courier {
         let first = Instant::now();
         let mut pause = self.options.pause_min;
         let mut failed = 0_u64;
-        let host = self.endpoint.authority.clone();
+        let host = self.endpoint.host().clone();
         loop {
             let fault = match timeout(self.options.attempt_max, self.attempt(post)).await {
                 Ok(Ok(())) => {
@@ -307,190 +262,16 @@ impl Courier {
         self.send(connection, post).await
     }
 
-    async fn send(&mut self, mut connection: SendRequest<Full<Bytes>>, post: &Post) -> Result<(), Fault> {
-        let request = self.request(post).ok_or(Fault::Broken)?;
-        connection.ready().await.map_err(|_| Fault::Broken)?;
-        let answer = connection.send_request(request).await.map_err(|_| Fault::Broken)?;
-        let status = answer.status();
-        // Read to its end, so that the connection can be used again; an endless body costs the connection.
-        if Limited::new(answer.into_body(), ANSWER_MAX).collect().await.is_ok() {
-            self.connection = Some(connection);
-        }
-        if status.is_success() { Ok(()) } else { Err(Fault::Status(status)) }
-    }
-
-    /// `None`: the post's own path or ID cannot be sent.
-    fn request(&self, post: &Post) -> Option<Request<Full<Bytes>>> {
-        let target = match post.path.is_empty() {
-            true => self.endpoint.path.clone(),
-            false => self.endpoint.with(&post.path)?,
-        };
-        let mut request = Request::post(Uri::from(target)).body(Full::new(post.body.clone())).ok()?;
-        *request.headers_mut() = self.headers.clone();
-        request.headers_mut().insert(ID, HeaderValue::from_str(&post.id).ok()?);
-        if let Some(key) = &self.key {
-            // Of this attempt, so that the endpoint can refuse what was recorded and is played again.
-            let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-            let timestamp = timestamp.to_string();
-            let signature = signature(key, &post.id, &timestamp, &post.body);
-            for (name, text) in [(TIMESTAMP, timestamp), (SIGNATURE, signature)] {
-                request.headers_mut().insert(name, HeaderValue::from_str(&text).ok()?);
-            }
-        }
-        Some(request)
+    async fn send(&mut self, connection: SendRequest<Full<Bytes>>, post: &Post) -> Result<(), Fault> {
+        let answer = self.endpoint.send(connection, post).await?;
+        self.connection = answer.connection;
+        if answer.status.is_success() { Ok(()) } else { Err(Fault::Status(answer.status)) }
     }
 }
-
-impl Endpoint {
-    fn new(options: &DeliveryOptions) -> Result<Self, DeliverySetupError> {
-        let text = options.url.reveal();
-        if text.len() > URL_LEN_MAX {
-            return Err(DeliverySetupError::Url);
-        }
-        let parts = text.parse::<Uri>().map_err(|_| DeliverySetupError::Url)?.into_parts();
-        let authority = parts.authority.ok_or(DeliverySetupError::Url)?;
-        if authority.as_str().contains('@') || authority.host().is_empty() {
-            return Err(DeliverySetupError::Url);
-        }
-        let (tls, port) = match parts.scheme.as_ref().map(|scheme| scheme.as_str()) {
-            Some("http") => (None, 80),
-            Some("https") => {
-                let host = bare(authority.host()).to_owned();
-                let name = ServerName::try_from(host).map_err(|_| DeliverySetupError::Url)?;
-                (Some((connector(options.roots.as_ref())?, name)), 443)
-            }
-            _ => return Err(DeliverySetupError::Url),
-        };
-        let port = match authority.port_u16() {
-            Some(port) => port,
-            // What is behind the host is no port number.
-            None if authority.as_str() != authority.host() => return Err(DeliverySetupError::Url),
-            None => port,
-        };
-        let path = parts.path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
-        Ok(Self { authority, path, port, tls })
-    }
-
-    /// The path with `more` behind it.
-    fn with(&self, more: &str) -> Option<PathAndQuery> {
-        let path = self.path.path().trim_end_matches('/');
-        let query = self.path.query().map(|query| format!("?{query}")).unwrap_or_default();
-        let slash = if more.starts_with('/') { "" } else { "/" };
-        format!("{path}{slash}{more}{query}").parse().ok()
-    }
-
-    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Fault> {
-        let stream = self.dial().await?;
-        let Some((connector, name)) = &self.tls else { return speak(TokioIo::new(stream)).await };
-        let stream = connector.connect(name.clone(), stream).await.map_err(|_| Fault::Tls)?;
-        speak(TokioIo::new(stream)).await
-    }
-
-    async fn dial(&self) -> Result<TcpStream, Fault> {
-        let host = bare(self.authority.host());
-        let addresses = tokio::net::lookup_host((host, self.port)).await.map_err(|_| Fault::Unresolvable)?;
-        for address in addresses.take(ADDRESSES_MAX) {
-            if let Ok(Ok(stream)) = timeout(CONNECT_MAX, TcpStream::connect(address)).await {
-                // Posts are small; a delayed one is all that this could cost.
-                let _ = stream.set_nodelay(true);
-                return Ok(stream);
-            }
-        }
-        Err(Fault::Unreachable)
-    }
-}
-
-/// HTTP/1.1 over a connection; a task of its own moves its bytes until the other end of it is dropped.
-async fn speak<T>(io: T) -> Result<SendRequest<Full<Bytes>>, Fault>
-where
-    T: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
-{
-    let (sender, connection) = handshake(io).await.map_err(|_| Fault::Broken)?;
-    tokio::spawn(async move {
-        // How it ends shows at `sender`.
-        let _ = connection.await;
-    });
-    Ok(sender)
-}
-
-fn connector(file: Option<&PathBuf>) -> Result<TlsConnector, DeliverySetupError> {
-    let mut roots = RootCertStore::empty();
-    match file {
-        Some(path) => {
-            let bad = |why: String| DeliverySetupError::Roots(format!("{}: {why}", path.display()));
-            let certificates = CertificateDer::pem_file_iter(path)
-                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-                .map_err(|error| bad(format!("cannot be read as PEM: {error}")))?;
-            roots.add_parsable_certificates(certificates);
-            if roots.is_empty() {
-                return Err(bad("holds no certificate of an issuer".to_owned()));
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if roots.is_empty() {
-                let text =
-                    "this system has no trusted roots: install ca-certificates, or name a file of roots";
-                return Err(DeliverySetupError::Roots(text.to_owned()));
-            }
-        }
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| DeliverySetupError::Roots(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
-}
-
-fn key(secret: &Secret<String>) -> Result<Hmac<Sha256>, DeliverySetupError> {
-    let text = secret.reveal();
-    let bytes = match text.strip_prefix("whsec_") {
-        Some(encoded) => BASE64.decode(encoded).map_err(|_| DeliverySetupError::Secret)?,
-        None => text.clone().into_bytes(),
-    };
-    if bytes.len() < SECRET_LEN_MIN {
-        return Err(DeliverySetupError::Secret);
-    }
-    Hmac::new_from_slice(&bytes).map_err(|_| DeliverySetupError::Secret)
-}
-
-/// `v1,` and HMAC-SHA256 over ID, time and body (Standard Webhooks, signature scheme).
-fn signature(key: &Hmac<Sha256>, id: &str, timestamp: &str, body: &[u8]) -> String {
-    let mut mac = key.clone();
-    for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
-        mac.update(part);
-    }
-    format!("v1,{}", BASE64.encode(mac.finalize().into_bytes()))
-}
-
-/// A host without the brackets of an IPv6 address.
-fn bare(host: &str) -> &str {
-    host.trim_start_matches('[').trim_end_matches(']')
-}
-
-const ID: HeaderName = HeaderName::from_static("webhook-id");
-const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
-const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
-
-/// Bytes of an answer's body that are read.
-const ANSWER_MAX: usize = 64 * 1024;
-
-/// Bytes of a URL.
-const URL_LEN_MAX: usize = 2048;
-
-/// Bytes of a signing key.
-const SECRET_LEN_MIN: usize = 16;
-
-/// Addresses of the host that one attempt tries.
-const ADDRESSES_MAX: usize = 8;
-
-/// How long one address may take.
-const CONNECT_MAX: Duration = Duration::from_secs(4);
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::endpoint::{key, signature};
     use super::*;
     use std::collections::VecDeque;
     use std::net::Ipv4Addr;
@@ -498,6 +279,7 @@ pub(crate) mod tests {
 
     use axum::Router;
     use axum::extract::State as Shown;
+    use axum::http::{HeaderMap, StatusCode, Uri};
     use axum::routing::post;
     use tokio::net::TcpListener;
 

@@ -91,10 +91,12 @@ pub(crate) enum RefusalCause {
     SipDestination,
     /// An RTMP target that is not to be published to.
     RtmpTarget,
+    /// An app did not agree (`hooks`).
+    Hook,
 }
 
 impl RefusalCause {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Key,
         Self::RequestRate,
         Self::RequestsMax,
@@ -104,6 +106,7 @@ impl RefusalCause {
         Self::EventStreams,
         Self::SipDestination,
         Self::RtmpTarget,
+        Self::Hook,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -117,6 +120,7 @@ impl RefusalCause {
             Self::EventStreams => "event_streams_max",
             Self::SipDestination => "sip_destination",
             Self::RtmpTarget => "rtmp_target",
+            Self::Hook => "hook",
         }
     }
 }

@@ -61,10 +61,9 @@ pub use webhooks::WebhookOptions;
 
 use broadcast::Broadcasts;
 use conformity::ConformityReport;
-use delivery::Delivery;
 use dialer::Dialer;
 use faces::Faces;
-use hooks::HookOptions;
+use hooks::{Apps, HookOptions};
 use http_server::Connections;
 use sounds::Sounds;
 use webhooks::Webhook;
@@ -101,7 +100,7 @@ pub struct ControlOptions {
     pub events: Events,
     /// What conference services want otherwise than others.
     pub profiles: Profiles,
-    /// Apps that are told what happens to their calls.
+    /// Apps that are told what happens to their calls, and asked before orders.
     pub hooks: Vec<HookOptions>,
     /// Sound files that targets and callees may be given.
     pub sounds: Sounds,
@@ -203,7 +202,6 @@ pub struct PageDefaults {
 pub struct ControlPlane {
     broadcasts: Broadcasts,
     connections: Connections,
-    hooks: std::sync::Arc<[Delivery]>,
 }
 
 impl ControlPlane {
@@ -227,15 +225,13 @@ impl ControlPlane {
         let webhooks = webhooks.collect::<Result<_, _>>()?;
         let connections = Connections::new(&options.limits);
         let faces = Faces::new(options.api_keys.clone(), &options.limits, webhooks);
-        let broadcasts = Broadcasts::new(options, Box::new(sip), shards, faces);
+        let apps = Apps::start(std::mem::take(&mut options.hooks)).map_err(|(app, error)| {
+            io::Error::new(io::ErrorKind::InvalidInput, format!("app {app:?}: {error}"))
+        })?;
+        let broadcasts = Broadcasts::new(options, Box::new(sip), shards, faces, apps);
         reports::spawn(broadcasts.clone(), reports, tokio::runtime::Handle::current())?;
-        let hooks = broadcasts.shared.options.hooks.clone().into_iter().map(|hook| {
-            let app = hook.app_key.clone();
-            hooks::start(&broadcasts, hook)
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, format!("app {app:?}: {error}")))
-        });
-        let hooks = hooks.collect::<io::Result<_>>()?;
-        Ok(Self { broadcasts, connections, hooks })
+        hooks::tell_of_events(broadcasts.clone());
+        Ok(Self { broadcasts, connections })
     }
 
     /// The REST API, the page and the statistics. Its fallback answers unknown paths, so a router that is merged
@@ -308,8 +304,7 @@ impl ControlPlane {
 
     /// Waits until what apps were told of is delivered, for at most `deadline`. `false`: something is not.
     pub async fn hooks_settled(&self, deadline: Duration) -> bool {
-        let all = self.hooks.iter().map(|hook| hook.settled(deadline));
-        futures_util::future::join_all(all).await.into_iter().all(|settled| settled)
+        self.broadcasts.shared.apps.settled(deadline).await
     }
 
     /// Stops every shard, after [`ControlPlane::shutdown`]. Gives the number of pool slots that did not come home.

@@ -195,6 +195,7 @@ impl OrderRequest {
             wanted,
             security: media_security(self.media_security)?.or(security),
             joining,
+            hook_policies: None,
             app_key: APP_KEY.optional("appKey", self.app_key)?,
             direct: self.direct.map(|direct| direct.validate("", contracts)).transpose()?,
             targets: targets

@@ -10,7 +10,8 @@ use sipcast_contract::{BroadcastId, Command, MediaWanted, RtmpUrl, TargetAudio, 
 
 use crate::broadcast::Broadcasts;
 use crate::events::EventKind;
-use crate::order::{FieldFault, TargetOrder};
+use crate::hooks::HookRefusal;
+use crate::order::{FieldFault, TargetOrder, TargetRequest};
 use crate::registry::{Broadcast, Publication, Push, Registry, Target, TargetSound};
 use crate::sounds::SoundError;
 
@@ -19,6 +20,8 @@ pub(crate) struct PushOrder {
     /// Source stream: a `toStream` or a published name, with or without prefix.
     pub(crate) stream: String,
     pub(crate) target: TargetOrder,
+    /// The same as it was written; an app may change it.
+    pub(crate) request: TargetRequest,
     /// A file's name, and whether it begins anew: sound to begin with, instead of the stream's.
     pub(crate) sound: Option<(String, bool)>,
     /// As ordered, an object.
@@ -63,6 +66,8 @@ pub(crate) enum PushError {
     Sound(SoundError),
     /// Its service does not take that, or its host has no address.
     Field(FieldFault),
+    /// The call's app does not agree.
+    Hook(HookRefusal),
 }
 
 /// Why a target is not changed.
@@ -72,6 +77,8 @@ pub(crate) enum PushChangeError {
     NoSuchSession,
     /// The shard's mailbox is full.
     Busy,
+    /// The call's app does not agree.
+    Hook(HookRefusal),
 }
 
 impl Broadcasts {
@@ -79,10 +86,19 @@ impl Broadcasts {
     ///
     /// # Errors
     /// [`PushError`]: nothing was added.
-    pub(crate) async fn push(&self, order: PushOrder) -> Result<PushView, PushError> {
+    pub(crate) async fn push(&self, mut order: PushOrder) -> Result<PushView, PushError> {
         let shared = &self.shared;
         if shared.stopping.load(Ordering::Acquire) {
             return Err(PushError::Stopping);
+        }
+        let call_id = {
+            let registry = shared.registry();
+            self.source(&registry, &order.stream).ok_or(PushError::NoSuchStream)?.call_id.clone()
+        };
+        if self.ask_before_publishing(&call_id, &mut order.request).await.map_err(PushError::Hook)? {
+            let audio = order.target.audio;
+            let changed = order.request.clone().validate("", &shared.options.contracts);
+            order.target = TargetOrder { audio, ..changed.map_err(PushError::Field)? };
         }
         let stream_name = shared.options.stream_prefix.published(&order.stream);
         // Asked before the look-up, so that a wrong order is answered at once, and again by `insert_target`.
@@ -209,11 +225,18 @@ impl Broadcasts {
         found.into_iter().map(|(_, push)| push).collect()
     }
 
-    /// Takes a target off the air.
+    /// Takes a target off the air, if its call's app agrees.
     ///
     /// # Errors
     /// [`PushChangeError`]: nothing changed.
-    pub(crate) fn terminate_push(&self, media_session_id: &str) -> Result<(), PushChangeError> {
+    pub(crate) async fn terminate_push(&self, media_session_id: &str) -> Result<(), PushChangeError> {
+        let call_id = {
+            let registry = self.shared.registry();
+            let (id, _) = registry.session(media_session_id).ok_or(PushChangeError::NoSuchSession)?;
+            registry.get(id).map(|broadcast| broadcast.call_id.clone()).unwrap_or_default()
+        };
+        let agreed = self.ask_before_unpublishing(&call_id, Some(media_session_id)).await;
+        agreed.map_err(PushChangeError::Hook)?;
         let mut registry = self.shared.registry();
         let (id, target_id) = registry.session(media_session_id).ok_or(PushChangeError::NoSuchSession)?;
         self.remove_target_of(&mut registry, id, target_id)

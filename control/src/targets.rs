@@ -6,6 +6,7 @@ use sipcast_contract::{BroadcastId, TargetId};
 use sipcast_sip::event::CallStatus;
 
 use crate::broadcast::Broadcasts;
+use crate::hooks::HookRefusal;
 use crate::order::{FieldFault, TargetRequest};
 use crate::push::{PushChangeError, PushError};
 use crate::registry::{Push, Registry};
@@ -51,6 +52,8 @@ pub(crate) enum TargetError {
     NoSuchTarget,
     /// The shard's mailbox is full.
     Busy,
+    /// The call's app does not agree.
+    Hook(HookRefusal),
 }
 
 impl Broadcasts {
@@ -96,16 +99,21 @@ impl Broadcasts {
         targets.into_iter().find(|target| target.target_id == target_id).ok_or(TargetError::NoSuchTarget)
     }
 
-    /// Adds a target to a live broadcast.
+    /// Adds a target to a live broadcast, if its app agrees.
     ///
     /// # Errors
     /// [`AddTargetError`]: nothing was added.
     pub(crate) async fn add_target(
         &self,
         call_id: &str,
-        request: TargetRequest,
+        mut request: TargetRequest,
     ) -> Result<TargetView, AddTargetError> {
-        let order = request.validate("", &self.shared.options.contracts).map_err(AddTargetError::Field)?;
+        let contracts = &self.shared.options.contracts;
+        // What is wrong is told before the call's app is bothered.
+        request.clone().validate("", contracts).map_err(AddTargetError::Field)?;
+        let agreed = self.ask_before_publishing(call_id, &mut request).await;
+        agreed.map_err(|refusal| AddTargetError::Push(PushError::Hook(refusal)))?;
+        let order = request.validate("", contracts).map_err(AddTargetError::Field)?;
         let no_such = AddTargetError::Push(PushError::NoSuchStream);
         let (id, shown_name) = {
             let registry = self.shared.registry();
@@ -118,11 +126,14 @@ impl Broadcasts {
         self.target(call_id, &target_id.0.to_string()).map_err(|_| no_such)
     }
 
-    /// Takes a target off the air.
+    /// Takes a target off the air, if the call's app agrees.
     ///
     /// # Errors
     /// [`TargetError`]: nothing changed.
-    pub(crate) fn remove_target(&self, call_id: &str, target_id: &str) -> Result<(), TargetError> {
+    pub(crate) async fn remove_target(&self, call_id: &str, target_id: &str) -> Result<(), TargetError> {
+        let session = self.target(call_id, target_id)?.media_session_id;
+        let agreed = self.ask_before_unpublishing(call_id, session.as_deref()).await;
+        agreed.map_err(TargetError::Hook)?;
         let mut registry = self.shared.registry();
         let (id, target_id) = live_target(&registry, call_id, target_id)?;
         Ok(self.remove_target_of(&mut registry, id, target_id)?)
@@ -152,6 +163,7 @@ impl From<PushChangeError> for TargetError {
         match error {
             PushChangeError::NoSuchSession => Self::NoSuchTarget,
             PushChangeError::Busy => Self::Busy,
+            PushChangeError::Hook(refusal) => Self::Hook(refusal),
         }
     }
 }

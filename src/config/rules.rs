@@ -31,6 +31,7 @@ fn apps(apps: &[App]) -> impl IntoIterator<Item = Rule> {
             "apps.key",
             "a key that no other app has",
         ),
+        (apps.iter().all(|app| (1..=60).contains(&app.answer_s)), "apps.answer_s", "from 1 to 60"),
     ]
 }
 

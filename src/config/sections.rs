@@ -1,10 +1,12 @@
 //! The configuration's sections and keys, with their defaults. docs/sipcast.example.toml says what each means to operators.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use sipcast_control::hooks::HookPolicyText;
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -119,6 +121,16 @@ pub struct App {
     pub url: String,
     /// Sent as `Authorization`.
     pub authorization: Option<String>,
+    /// Seconds that an order waits for its answer.
+    #[serde(default = "app_answer_s")]
+    pub answer_s: u16,
+    /// Where it is asked, and what it may change, by the hook's name.
+    #[serde(default)]
+    pub rest_client_config: BTreeMap<String, HookPolicyText>,
+}
+
+const fn app_answer_s() -> u16 {
+    5
 }
 
 /// Shows the key only: the rest may hold secrets.

@@ -166,7 +166,7 @@ impl Service for Faced {
     ) -> Result<Response<proto::SendDtmfResponse>, Status> {
         let proto::SendDtmfRequest { call_id, dtmf, r#type } = request.into_inner();
         let digits = DtmfRequest { dtmf: Some(dtmf), kind: r#type };
-        self.broadcasts.order_dtmf(&call_id, digits).map_err(status::of_dtmf)?;
+        self.broadcasts.order_dtmf(&call_id, digits).await.map_err(status::of_dtmf)?;
         Ok(Response::new(proto::SendDtmfResponse {}))
     }
 
@@ -186,7 +186,7 @@ impl Service for Faced {
         request: Request<proto::RemoveTargetRequest>,
     ) -> Result<Response<proto::RemoveTargetResponse>, Status> {
         let proto::RemoveTargetRequest { call_id, target_id } = request.into_inner();
-        self.broadcasts.remove_target(&call_id, &target_id).map_err(status::of_target)?;
+        self.broadcasts.remove_target(&call_id, &target_id).await.map_err(status::of_target)?;
         Ok(Response::new(proto::RemoveTargetResponse {}))
     }
 
@@ -214,10 +214,8 @@ impl Service for Faced {
         &self,
         request: Request<proto::TerminateRequest>,
     ) -> Result<Response<proto::TerminateResponse>, Status> {
-        match self.broadcasts.terminate(&request.get_ref().call_id) {
-            true => Ok(Response::new(proto::TerminateResponse {})),
-            false => Err(status::no_such_broadcast()),
-        }
+        self.broadcasts.order_end(&request.get_ref().call_id).await.map_err(status::of_end)?;
+        Ok(Response::new(proto::TerminateResponse {}))
     }
 
     async fn list_accounts(

@@ -5,7 +5,8 @@ use axum::http::StatusCode;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::broadcast::{DtmfError, OrderError, StartError};
+use crate::broadcast::{DtmfError, EndError, OrderError, StartError};
+use crate::hooks::HookRefusal;
 use crate::order::FieldFault;
 use crate::push::PushError;
 use crate::rest::error::Problem;
@@ -35,7 +36,25 @@ pub(super) fn of_order(error: OrderError) -> Status {
         OrderError::Start(StartError::Stopping) => status(Code::Unavailable, StartError::Stopping.into()),
         OrderError::KeyReused => status(Code::InvalidArgument, Problem::key_reused()),
         OrderError::KeyInUse => status(Code::Aborted, Problem::key_in_use()),
+        OrderError::Hook(refusal) => of_hook(refusal),
     }
+}
+
+/// Of `Terminate`.
+pub(super) fn of_end(error: EndError) -> Status {
+    match error {
+        EndError::NoSuchCall => no_such_broadcast(),
+        EndError::Hook(refusal) => of_hook(refusal),
+    }
+}
+
+/// An app does not agree.
+fn of_hook(refusal: HookRefusal) -> Status {
+    let code = match refusal {
+        HookRefusal::Refused => Code::PermissionDenied,
+        HookRefusal::Unanswered => Code::Unavailable,
+    };
+    status(code, refusal.into())
 }
 
 /// Of `SendDtmf`.
@@ -43,6 +62,7 @@ pub(super) fn of_dtmf(error: Result<DtmfError, FieldFault>) -> Status {
     match error {
         Err(fault) => of_field(fault),
         Ok(DtmfError::NoSuchCall) => no_such_broadcast(),
+        Ok(DtmfError::Hook(refusal)) => of_hook(refusal),
         Ok(error) => {
             let code = match error {
                 DtmfError::QueueFull => Code::ResourceExhausted,
@@ -59,6 +79,7 @@ pub(super) fn of_new_target(error: AddTargetError) -> Status {
     match error {
         AddTargetError::Field(fault) => of_field(fault),
         AddTargetError::Push(PushError::NoSuchStream) => no_such_broadcast(),
+        AddTargetError::Push(PushError::Hook(refusal)) => of_hook(refusal),
         AddTargetError::Push(error) => {
             let code = match &error {
                 PushError::Duplicate | PushError::Published(_) => Code::AlreadyExists,
@@ -78,6 +99,7 @@ pub(super) fn of_target(error: TargetError) -> Status {
         TargetError::NoSuchBroadcast => no_such_broadcast(),
         TargetError::NoSuchTarget => Status::not_found("the broadcast has no such live target"),
         TargetError::Busy => status(Code::Unavailable, Problem::busy()),
+        TargetError::Hook(refusal) => of_hook(refusal),
     }
 }
 

@@ -19,6 +19,7 @@ use crate::broadcast::{OpenAnswer, random_id};
 use crate::dialer::CallLine;
 use crate::digits::Digits;
 use crate::events::Subject;
+use crate::hooks::HookPolicies;
 use crate::ordered_url::OrderedUrl;
 
 /// One call in and its RTMP targets.
@@ -33,6 +34,10 @@ pub(crate) struct Broadcast {
     pub call_id: String,
     /// `mediaSessionId` of its local stream.
     pub session: String,
+    /// Address of record that it is placed from, `user@domain`; `None`: no call.
+    pub account: Option<String>,
+    /// What its app wants to be asked, where it said so when the call was ordered.
+    pub hook_policies: Option<Arc<HookPolicies>>,
     /// SIP login, shown as caller.
     pub caller: String,
     /// As ordered.
@@ -170,6 +175,8 @@ impl Broadcast {
             heard: None,
             waiting: Vec::new(),
             call_id,
+            account: None,
+            hook_policies: None,
             caller: String::new(),
             callee: String::new(),
             visible_name: String::new(),

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::error::{self, Body, Problem};
+use super::error::{Body, Problem};
 use super::target_request;
 use super::value::Fields;
 use crate::broadcast::{Broadcasts, CallFilter, CallView};
@@ -33,9 +33,7 @@ pub(crate) async fn startup(
     State(broadcasts): State<Broadcasts>,
     fields: Fields,
 ) -> Result<StatusCode, Problem> {
-    let options = &broadcasts.shared.options;
-    let order = order_request(&fields)?.validate(&options.profiles, &options.contracts)?;
-    broadcasts.admit(order).await?;
+    broadcasts.order(order_request(&fields)?).await?;
     Ok(StatusCode::OK)
 }
 
@@ -95,7 +93,8 @@ pub(crate) async fn terminate(
     fields: Fields,
 ) -> Result<StatusCode, Problem> {
     let call_id = fields.required_text("callId", order::CALL_ID)?;
-    if broadcasts.terminate(&call_id) { Ok(StatusCode::OK) } else { Err(error::no_such_call()) }
+    broadcasts.order_end(&call_id).await?;
+    Ok(StatusCode::OK)
 }
 
 /// `POST /call/send_dtmf`; digits ordered before the answer wait for it.
@@ -121,7 +120,7 @@ pub(crate) async fn send_dtmf(
         dtmf: Some(fields.required_text("dtmf", order::DTMF)?),
         kind: fields.text("type", order::DTMF_TYPE)?,
     };
-    broadcasts.order_dtmf(&call_id, request)?;
+    broadcasts.order_dtmf(&call_id, request).await?;
     Ok(StatusCode::OK)
 }
 

@@ -15,7 +15,8 @@ use sipcast_contract::sound::MIXER_INPUTS_MAX;
 use utoipa::ToSchema;
 
 use super::BODY_MAX;
-use crate::broadcast::{DtmfError, OrderError, StartError};
+use crate::broadcast::{DtmfError, EndError, OrderError, StartError};
+use crate::hooks::HookRefusal;
 use crate::local_streams::LocalError;
 use crate::order::FieldFault;
 use crate::push::{PushChangeError, PushError};
@@ -318,6 +319,7 @@ impl From<OrderError> for Problem {
             OrderError::Start(error) => error.into(),
             OrderError::KeyReused => Self::key_reused(),
             OrderError::KeyInUse => Self::key_in_use(),
+            OrderError::Hook(refusal) => refusal.into(),
         }
     }
 }
@@ -366,6 +368,7 @@ impl From<DtmfError> for Problem {
                     .expecting(format!("at most {} digits and pauses waiting", limits::DTMF_QUEUE_MAX))
             }
             DtmfError::Busy => Self::busy(),
+            DtmfError::Hook(refusal) => refusal.into(),
             DtmfError::NoWay => Self::new(
                 StatusCode::CONFLICT,
                 "the peer agreed on no telephone-event, and its service takes no INFO",
@@ -394,6 +397,7 @@ impl From<PushError> for Problem {
             PushError::Stopping => Self::stopping(),
             PushError::Sound(error) => Self::of_sound("options.soundFile", error),
             PushError::Field(fault) => fault.into(),
+            PushError::Hook(refusal) => refusal.into(),
         }
     }
 }
@@ -405,6 +409,30 @@ impl From<PushChangeError> for Problem {
                 Self::not_found(Some("mediaSessionId"), "no live target has this mediaSessionId")
             }
             PushChangeError::Busy => Self::busy(),
+            PushChangeError::Hook(refusal) => refusal.into(),
+        }
+    }
+}
+
+impl From<EndError> for Problem {
+    fn from(error: EndError) -> Self {
+        match error {
+            EndError::NoSuchCall => Self::no_such_call(),
+            EndError::Hook(refusal) => refusal.into(),
+        }
+    }
+}
+
+impl From<HookRefusal> for Problem {
+    fn from(refusal: HookRefusal) -> Self {
+        match refusal {
+            HookRefusal::Refused => {
+                Self::new(StatusCode::FORBIDDEN, "the app that appKey names refuses this")
+            }
+            HookRefusal::Unanswered => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the app that appKey names gave no answer that can be used, and its hook is restOnError=FAIL",
+            ),
         }
     }
 }

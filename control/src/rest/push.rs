@@ -94,7 +94,7 @@ pub(crate) async fn terminate(
     State(broadcasts): State<Broadcasts>,
     fields: Fields,
 ) -> Result<StatusCode, Problem> {
-    broadcasts.terminate_push(&fields.required_text("mediaSessionId", MEDIA_SESSION_ID)?)?;
+    broadcasts.terminate_push(&fields.required_text("mediaSessionId", MEDIA_SESSION_ID)?).await?;
     Ok(StatusCode::OK)
 }
 
@@ -259,11 +259,11 @@ fn push_order(broadcasts: &Broadcasts, fields: &Fields) -> Result<PushOrder, Pro
     let request =
         TargetRequest { rtmp_stream: name, muted: Some(muted), ..target_request(fields, Some(url))? };
     let is_said = request.rtmp_audio.is_some();
-    let mut target = request.validate("", &broadcasts.shared.options.contracts)?;
+    let mut target = request.clone().validate("", &broadcasts.shared.options.contracts)?;
     if let (Some(audio), false) = (audio, is_said) {
         target.audio = audio;
     }
-    Ok(PushOrder { stream, target, sound, options: Value::Object(options) })
+    Ok(PushOrder { stream, target, request, sound, options: Value::Object(options) })
 }
 
 /// `true` as JSON or as text, as pages send it.

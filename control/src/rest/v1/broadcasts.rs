@@ -68,7 +68,7 @@ pub(super) struct BroadcastList {
             headers(("Location" = String, description = "Path of the broadcast"))),
         (status = 400, description = "The body or a header is malformed", body = Details,
             content_type = "application/problem+json"),
-        (status = 403, description = "A field names a host that must not be reached", body = Details,
+        (status = 403, description = "A field names a host that must not be reached, or the order's app refuses", body = Details,
             content_type = "application/problem+json"),
         (status = 429, description = "Too many orders; Retry-After says when again", body = Details,
             content_type = "application/problem+json"),
@@ -80,7 +80,7 @@ pub(super) struct BroadcastList {
             content_type = "application/problem+json"),
         (status = 422, description = "A field cannot be fulfilled, or the key was used for another order",
             body = Details, content_type = "application/problem+json"),
-        (status = 503, description = "As many calls are live as may be, or sipcast is stopping", body = Details,
+        (status = 503, description = "As many calls are live as may be, the order's app does not answer, or sipcast is stopping", body = Details,
             content_type = "application/problem+json"),
     ),
 )]
@@ -173,6 +173,10 @@ pub(super) async fn show(
         (status = 204, description = "It is ending"),
         (status = 400, description = "The path is malformed", body = Details,
             content_type = "application/problem+json"),
+        (status = 403, description = "The broadcast's app refuses", body = Details,
+            content_type = "application/problem+json"),
+        (status = 503, description = "The broadcast's app does not answer", body = Details,
+            content_type = "application/problem+json"),
         (status = 404, description = "No live broadcast has this name", body = Details,
             content_type = "application/problem+json"),
     ),
@@ -181,7 +185,8 @@ pub(super) async fn end(
     State(broadcasts): State<Broadcasts>,
     Named(call_id): Named<String>,
 ) -> Result<StatusCode, Refusal> {
-    if broadcasts.terminate(&call_id) { Ok(StatusCode::NO_CONTENT) } else { Err(no_such_broadcast()) }
+    broadcasts.order_end(&call_id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Send digits.
@@ -196,6 +201,8 @@ pub(super) async fn end(
     responses(
         (status = 204, description = "They are sent, or wait to be"),
         (status = 400, description = "The body or the path is malformed", body = Details,
+            content_type = "application/problem+json"),
+        (status = 403, description = "The broadcast's app refuses", body = Details,
             content_type = "application/problem+json"),
         (status = 404, description = "No live broadcast has this name", body = Details,
             content_type = "application/problem+json"),
@@ -216,7 +223,7 @@ pub(super) async fn send_dtmf(
     Named(call_id): Named<String>,
     digits: Body<DtmfRequest>,
 ) -> Result<StatusCode, Refusal> {
-    broadcasts.order_dtmf(&call_id, digits.value)?;
+    broadcasts.order_dtmf(&call_id, digits.value).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::broadcast::{DtmfError, OrderError, StartError};
+use crate::broadcast::{DtmfError, EndError, OrderError, StartError};
 use crate::order::FieldFault;
 use crate::rest::error::Problem;
 use crate::targets::{AddTargetError, TargetError};
@@ -92,6 +92,15 @@ impl From<Result<DtmfError, FieldFault>> for Refusal {
     }
 }
 
+impl From<EndError> for Refusal {
+    fn from(error: EndError) -> Self {
+        match error {
+            EndError::NoSuchCall => TargetError::NoSuchBroadcast.into(),
+            EndError::Hook(refusal) => Self(refusal.into()),
+        }
+    }
+}
+
 impl From<AddTargetError> for Refusal {
     fn from(error: AddTargetError) -> Self {
         match error {
@@ -117,6 +126,7 @@ impl From<TargetError> for Refusal {
             TargetError::NoSuchBroadcast => Problem::not_found(None, "there is no broadcast of this name"),
             TargetError::NoSuchTarget => Problem::not_found(None, "the broadcast has no such live target"),
             TargetError::Busy => Problem::busy(),
+            TargetError::Hook(refusal) => refusal.into(),
         })
     }
 }

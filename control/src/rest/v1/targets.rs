@@ -67,7 +67,7 @@ pub(super) async fn list(
             content_type = "application/problem+json"),
         (status = 404, description = "No live broadcast has this name", body = Details,
             content_type = "application/problem+json"),
-        (status = 403, description = "A field names a host that must not be reached", body = Details,
+        (status = 403, description = "A field names a host that must not be reached, or the broadcast's app refuses", body = Details,
             content_type = "application/problem+json"),
         (status = 429, description = "Too many orders; Retry-After says when again", body = Details,
             content_type = "application/problem+json"),
@@ -174,7 +174,7 @@ pub(super) async fn remove(
     State(broadcasts): State<Broadcasts>,
     Named((call_id, target_id)): Named<(String, String)>,
 ) -> Result<StatusCode, Refusal> {
-    broadcasts.remove_target(&call_id, &target_id)?;
+    broadcasts.remove_target(&call_id, &target_id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
