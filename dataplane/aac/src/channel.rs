@@ -1,0 +1,229 @@
+//! The coded values of one channel: quantized lines, scale factors, and the sections that share a code book
+//! (ISO/IEC 14496-3 §4.6.2, §4.6.3).
+
+use crate::bit_writer::BitWriter;
+use crate::codebook::{self, DIFFERENCE_MAX, ZERO};
+use crate::layout::{BANDS_MAX, Layout, WindowSequence};
+use crate::mdct::LINES_MAX;
+use crate::quantizer;
+
+/// Bands in a row with one code book.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Section {
+    /// First band, and the one behind the last.
+    start: u8,
+    end: u8,
+    /// The first of the pair of books that holds it.
+    first_book: u8,
+    /// Bits in either book of the pair.
+    sizes: [u32; 2],
+}
+
+/// One channel of a frame.
+pub(crate) struct Channel {
+    values: [i16; LINES_MAX],
+    scale_factors: [u8; BANDS_MAX],
+    sections: [Section; BANDS_MAX],
+    section_count: usize,
+    bits: u32,
+}
+
+/// The scale factor of a band in which all is 0; no other band has one so low.
+const UNUSED: u8 = 0;
+
+/// Longest section whose book is raised to that of its neighbour, in lines: what is saved is a few bits.
+const RAISED_LINES_MAX: usize = 48;
+
+impl Channel {
+    pub(crate) const EMPTY: Self = Self {
+        values: [0; LINES_MAX],
+        scale_factors: [0; BANDS_MAX],
+        sections: [Section { start: 0, end: 0, first_book: ZERO, sizes: [0; 2] }; BANDS_MAX],
+        section_count: 0,
+        bits: 0,
+    };
+
+    /// Bits of section data, scale factor data and spectral data.
+    pub(crate) fn bits(&self) -> u32 {
+        self.bits
+    }
+
+    /// Quantizes and finds sections. `peaks` are the greatest powers of each band.
+    pub(crate) fn code(
+        &mut self,
+        layout: &Layout,
+        lines: &[f32],
+        powers: &[f32],
+        peaks: &[f32],
+        scale_factors: &[u8],
+    ) {
+        self.section_count = 0;
+        for band in 0..layout.bands() {
+            let factor = quantizer::factor(scale_factors[band]);
+            let range = layout.band(band);
+            let values = &mut self.values[range.clone()];
+            let first_book = codebook::first_book(quantizer::magnitude(peaks[band], factor));
+            if first_book == ZERO {
+                values.fill(0);
+            } else {
+                quantizer::quantize(&lines[range.clone()], &powers[range], factor, values);
+            }
+            let sizes = codebook::sizes(first_book, values);
+            self.scale_factors[band] = if first_book == ZERO { UNUSED } else { scale_factors[band] };
+            self.push(layout, Section { start: band as u8, end: band as u8 + 1, first_book, sizes });
+        }
+        self.settle_scale_factors();
+        self.count(layout);
+    }
+
+    /// All bands 0.
+    pub(crate) fn code_silence(&mut self, layout: &Layout) {
+        self.section_count = 0;
+        for group in 0..layout.groups().len() {
+            let start = (group * layout.group_bands) as u8;
+            let end = start + layout.group_bands as u8;
+            if end > start {
+                self.sections[group] = Section { start, end, first_book: ZERO, sizes: [0; 2] };
+                self.section_count += 1;
+            }
+        }
+        self.count(layout);
+    }
+
+    /// Appends a section and joins it with those before it as long as that saves bits.
+    fn push(&mut self, layout: &Layout, mut section: Section) {
+        // §4.4.2.7: sections end with their group.
+        while !usize::from(section.start).is_multiple_of(layout.group_bands)
+            && let Some(index) = self.section_count.checked_sub(1)
+            && let Some(joined) = self.join(layout, self.sections[index], section)
+        {
+            section = joined;
+            self.section_count = index;
+        }
+        self.sections[self.section_count] = section;
+        self.section_count += 1;
+    }
+
+    /// Both in one, unless that is dearer.
+    fn join(&self, layout: &Layout, before: Section, after: Section) -> Option<Section> {
+        let first_book = before.first_book.max(after.first_book);
+        let mut sizes = [0; 2];
+        for section in [before, after] {
+            let of_section = if section.first_book == first_book {
+                section.sizes
+            } else {
+                let lines =
+                    layout.band(section.start.into()).start..layout.band(section.end as usize - 1).end;
+                if lines.len() > RAISED_LINES_MAX {
+                    return None;
+                }
+                let bits = codebook::sizes(first_book, &self.values[lines]);
+                // A scale factor for each band, that of the band before.
+                let scale_factors = if section.first_book == ZERO { section.end - section.start } else { 0 };
+                bits.map(|bits| bits + u32::from(scale_factors))
+            };
+            sizes = [sizes[0] + of_section[0], sizes[1] + of_section[1]];
+        }
+        let joined = Section { start: before.start, end: after.end, first_book, sizes };
+        (joined.least() <= before.least() + after.least() + header_bits(layout)).then_some(joined)
+    }
+
+    /// Bands that hold nothing but 0 and have a book all the same take the scale factor before, which is the cheapest.
+    fn settle_scale_factors(&mut self) {
+        let first = self.coded_scale_factors().find(|&scale_factor| scale_factor != UNUSED);
+        let mut last = first.unwrap_or(UNUSED);
+        for section in &self.sections[..self.section_count] {
+            if section.first_book == ZERO {
+                continue;
+            }
+            for scale_factor in &mut self.scale_factors[usize::from(section.start)..usize::from(section.end)]
+            {
+                if *scale_factor == UNUSED {
+                    *scale_factor = last;
+                }
+                debug_assert!(scale_factor.abs_diff(last) <= DIFFERENCE_MAX as u8);
+                last = *scale_factor;
+            }
+        }
+    }
+
+    fn count(&mut self, layout: &Layout) {
+        let sections = &self.sections[..self.section_count];
+        let headers: u32 = sections
+            .iter()
+            .map(|section| 4 + length_bits(layout) * (length_words(layout, section.end - section.start)))
+            .sum();
+        let spectral: u32 = sections.iter().map(|section| section.least()).sum();
+        let mut last = None;
+        let mut differences = 0;
+        for scale_factor in self.coded_scale_factors() {
+            let difference = i32::from(scale_factor) - i32::from(*last.get_or_insert(scale_factor));
+            differences += codebook::difference_size(difference);
+            last = Some(scale_factor);
+        }
+        self.bits = headers + spectral + differences;
+    }
+
+    fn coded_scale_factors(&self) -> impl Iterator<Item = u8> {
+        self.sections[..self.section_count].iter().filter(|section| section.first_book != ZERO).flat_map(
+            |section| {
+                self.scale_factors[usize::from(section.start)..usize::from(section.end)].iter().copied()
+            },
+        )
+    }
+
+    /// `global_gain` (§4.4.2.7): the first scale factor.
+    pub(crate) fn global_gain(&self) -> u8 {
+        self.coded_scale_factors().next().unwrap_or(0)
+    }
+
+    /// `section_data` and `scale_factor_data` (§4.4.2.7).
+    pub(crate) fn write_side(&self, layout: &Layout, out: &mut BitWriter) {
+        let (bits, escape) = (length_bits(layout), (1 << length_bits(layout)) - 1);
+        for section in &self.sections[..self.section_count] {
+            out.put(section.book().into(), 4);
+            let mut length = u32::from(section.end - section.start);
+            while length >= escape {
+                out.put(escape, bits);
+                length -= escape;
+            }
+            out.put(length, bits);
+        }
+        let mut last = i32::from(self.global_gain());
+        for scale_factor in self.coded_scale_factors() {
+            codebook::write_difference(i32::from(scale_factor) - last, out);
+            last = scale_factor.into();
+        }
+    }
+
+    /// `spectral_data` (§4.4.2.7).
+    pub(crate) fn write_spectrum(&self, layout: &Layout, out: &mut BitWriter) {
+        for section in &self.sections[..self.section_count] {
+            let lines = layout.band(section.start.into()).start..layout.band(section.end as usize - 1).end;
+            codebook::write(section.book(), &self.values[lines], out);
+        }
+    }
+}
+
+impl Section {
+    fn least(&self) -> u32 {
+        self.sizes[0].min(self.sizes[1])
+    }
+
+    fn book(&self) -> u8 {
+        self.first_book + u8::from(self.sizes[1] < self.sizes[0])
+    }
+}
+
+fn length_bits(layout: &Layout) -> u32 {
+    if layout.sequence == WindowSequence::EightShort { 3 } else { 5 }
+}
+
+/// Words that a section's length takes: one more for each that is full.
+fn length_words(layout: &Layout, length: u8) -> u32 {
+    1 + u32::from(length) / ((1 << length_bits(layout)) - 1)
+}
+
+fn header_bits(layout: &Layout) -> u32 {
+    4 + length_bits(layout)
+}
