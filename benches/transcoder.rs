@@ -6,8 +6,7 @@ mod support;
 use std::hint::black_box;
 
 use criterion::Throughput;
-use sipcast_codec::Resampler;
-use sipcast_codec::aac::{self, AacConfig, FRAME_BYTES_MAX, FRAME_SAMPLES};
+use sipcast_codec::aac::{self, AacConfig, FRAME_BYTES_MAX, PcmFormat};
 use sipcast_contract::limits::SLOT_LEN;
 use sipcast_contract::media::AudioCodec;
 use sipcast_contract::options::AacOptions;
@@ -44,25 +43,22 @@ fn main() {
         }
     });
 
-    let mut resampler = Resampler::new(8_000, options.sample_rate_hz).expect("offered");
-    let mut block = vec![0; resampler.output_len()];
-    let mut pcm = Vec::new();
-    for input in sound().collect::<Vec<i16>>().chunks_exact(PACKET_SAMPLES) {
-        resampler.process(input, &mut block);
-        pcm.extend_from_slice(&block);
-    }
     let AacOptions { sample_rate_hz, channels, bit_rate_bps } = options;
     let mut encoder = aac::open(&AacConfig { sample_rate_hz, channels, bit_rate_bps }).expect("offered");
-    let mut frames = pcm.chunks_exact(FRAME_SAMPLES).cycle();
+    let format = PcmFormat { rate_hz: 8_000, channels: 1 };
+    let pcm: Vec<i16> = sound().collect();
+    let mut blocks = pcm.chunks_exact(PACKET_SAMPLES).cycle();
     let mut out = [0; FRAME_BYTES_MAX];
-    stage.bench(ENCODER, Throughput::Elements(FRAME_SAMPLES as u64), || {
-        black_box(encoder.encode(frames.next().expect("endless"), &mut out).expect("encodes"));
+    stage.bench(ENCODER, Throughput::Elements(PACKET_SAMPLES as u64), || {
+        encoder.push(format, blocks.next().expect("endless"));
+        while let Some(len) = encoder.poll(&mut out) {
+            black_box(len.expect("encodes"));
+        }
     });
 
-    let frames_per_packet = 0.02 * f64::from(sample_rate_hz) / FRAME_SAMPLES as f64;
-    stage.print_ratio(SOUND, ENCODER, frames_per_packet);
+    stage.print_ratio(SOUND, ENCODER, 1.0);
     stage.finish();
 }
 
 const SOUND: &str = "packet of sound";
-const ENCODER: &str = "encoder alone, per frame";
+const ENCODER: &str = "encoder alone";

@@ -8,11 +8,13 @@ pub mod aac;
 #[cfg(feature = "fdk-aac")]
 pub mod aac_decoder;
 pub mod comfort_noise;
-#[cfg(feature = "fdk-aac")]
+#[cfg(feature = "fdk-aac-encoder")]
 mod fdk;
 pub mod g711;
 pub mod g722;
 pub mod opus;
+#[cfg(feature = "fdk-aac-encoder")]
+mod resampled;
 pub mod resampler;
 #[cfg(test)]
 mod signal;

@@ -1,9 +1,9 @@
-//! PCMU to AAC in RTMP messages, by the product's resampler and encoder at the product's output rate.
+//! PCMU to AAC in RTMP messages, by the product's encoder at the product's output rate.
 //! Takes: RTP packets in order. Gives: messages. Leaves out: gaps, concealment, comfort noise.
 
 use anyhow::Context;
-use sipcast_codec::aac::{self, AacConfig, AacEncoder, FRAME_BYTES_MAX, FRAME_SAMPLES};
-use sipcast_codec::{Resampler, g711};
+use sipcast_codec::aac::{self, AacConfig, AacEncoder, FRAME_BYTES_MAX, FRAME_SAMPLES, PcmFormat};
+use sipcast_codec::g711;
 use sipcast_contract::options::AacOptions;
 use sipcast_pool::{Arena, Segment};
 
@@ -17,15 +17,14 @@ const PACKET_SAMPLES: usize = 160;
 const AAC_HEADER: u8 = 0xaf;
 const SEQUENCE_HEADER: u8 = 0;
 const RAW_FRAME: u8 = 1;
+/// What PCMU decodes to.
+const FORMAT: PcmFormat = PcmFormat { rate_hz: g711::SAMPLE_RATE_HZ, channels: 1 };
 
 /// One call's sound.
 pub(super) struct Sound {
-    resampler: Resampler,
     encoder: Box<dyn AacEncoder>,
     sample_rate_hz: u32,
     message_stream: u32,
-    /// Resampled sound that is no whole frame yet.
-    pcm: Vec<i16>,
     frames: u64,
     next_sequence_number: Option<u16>,
 }
@@ -35,11 +34,9 @@ impl Sound {
         let AacOptions { sample_rate_hz, channels, bit_rate_bps } = AacOptions::default();
         anyhow::ensure!(channels == 1, "the floor knows mono only");
         Ok(Self {
-            resampler: Resampler::new(g711::SAMPLE_RATE_HZ, sample_rate_hz)?,
             encoder: aac::open(&AacConfig { sample_rate_hz, channels, bit_rate_bps })?,
             sample_rate_hz,
             message_stream,
-            pcm: Vec::with_capacity(2 * FRAME_SAMPLES),
             frames: 0,
             next_sequence_number: None,
         })
@@ -65,10 +62,8 @@ impl Sound {
         let octets: &[u8; PACKET_SAMPLES] =
             datagram[RTP_HEADER_LEN..].try_into().context("an audio packet that is not 20 ms long")?;
         let samples = octets.map(g711::decode_mu_law);
-        let start = self.pcm.len();
-        self.pcm.resize(start + self.resampler.output_len(), 0);
-        self.resampler.process(&samples, &mut self.pcm[start..]);
-        while self.pcm.len() >= FRAME_SAMPLES {
+        anyhow::ensure!(self.encoder.push(FORMAT, &samples), "the encoder refused a block");
+        while self.encoder.is_ready() {
             out.push(self.encode(arena)?);
         }
         Ok(())
@@ -79,11 +74,11 @@ impl Sound {
         const FRONT_LEN: usize = CHUNK_HEADER_LEN + 2;
         let timestamp_ms =
             (self.frames * FRAME_SAMPLES as u64 * 1_000 / u64::from(self.sample_rate_hz)) as u32;
-        let Self { encoder, pcm, message_stream, .. } = self;
+        let Self { encoder, message_stream, .. } = self;
         let mut outcome = Ok(0);
         let message = arena.write_with(FRONT_LEN + FRAME_BYTES_MAX, |octets| {
             let (front, body) = octets.split_at_mut(FRONT_LEN);
-            outcome = encoder.encode(&pcm[..FRAME_SAMPLES], body);
+            outcome = encoder.poll(body).unwrap_or(Ok(0));
             let len = *outcome.as_ref().unwrap_or(&0);
             let header = chunk_header(CHUNK_STREAM, timestamp_ms, 2 + len, AUDIO, *message_stream);
             front[..CHUNK_HEADER_LEN].copy_from_slice(&header);
@@ -91,7 +86,6 @@ impl Sound {
             FRONT_LEN + len
         })?;
         outcome?;
-        self.pcm.drain(..FRAME_SAMPLES);
         self.frames += 1;
         Ok(message)
     }

@@ -23,7 +23,6 @@ pub fn encode_clip(
     let format = Format { rate_hz: LINE_RATE_HZ, channels: channels.clamp(1, 2) };
     let mut encoder = FrameEncoder::new(options)?;
     encoder.prepare(format);
-    encoder.change(format);
     // A frame leaves its slot at once.
     let mut arena = Arena::new(Pool::new(4, SLOT_LEN));
     let per_channel = samples.len() as u64 / format.channels as u64;

@@ -1,5 +1,6 @@
 //! What a codec decodes to, and the units that all of them share.
 
+use sipcast_codec::aac::PcmFormat;
 use sipcast_codec::{g711, g722, opus};
 use sipcast_contract::media::AudioCodec;
 
@@ -36,6 +37,11 @@ impl Format {
         };
         let channels = if matches!(codec, AudioCodec::Opus) && channels == 2 { 2 } else { 1 };
         Self { rate_hz, channels }
+    }
+
+    /// As the encoder names it.
+    pub(super) const fn pcm(self) -> PcmFormat {
+        PcmFormat { rate_hz: self.rate_hz, channels: self.channels }
     }
 
     /// Ticks of one sample.

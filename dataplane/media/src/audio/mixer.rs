@@ -51,7 +51,6 @@ impl Mixer {
     pub fn new(options: &AacOptions, start: Timestamp) -> Result<Self, TranscoderError> {
         let mut encoder = FrameEncoder::new(options)?;
         encoder.prepare(FORMAT);
-        encoder.change(FORMAT);
         Ok(Self {
             encoder,
             inputs: Vec::new(),

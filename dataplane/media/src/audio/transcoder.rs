@@ -7,7 +7,6 @@ mod gaps;
 use std::time::Duration;
 
 use sipcast_codec::OpenError;
-use sipcast_codec::aac::EncodeError;
 use sipcast_codec::comfort_noise::ComfortNoise;
 use sipcast_contract::Timestamp;
 use sipcast_contract::media::AudioCodec;
@@ -89,9 +88,6 @@ pub enum TranscoderError {
     /// No encoder for these options.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The encoder failed on silence.
-    #[error(transparent)]
-    Encode(#[from] EncodeError),
 }
 
 impl Transcoder {
@@ -242,7 +238,8 @@ impl Transcoder {
                         }
                         self.encoder.push_block(format, &self.block[..len]);
                     }
-                    Taken::Change(format) => self.encoder.change(format),
+                    // The encoder notices by the next block.
+                    Taken::Change(_) => {}
                 }
             }
         }
