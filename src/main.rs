@@ -4,6 +4,7 @@
 mod config;
 mod demo;
 mod node;
+mod reload;
 mod sounds;
 mod telemetry;
 

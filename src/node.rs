@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -25,6 +26,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::{self, Config};
+use crate::reload::{self, Watched};
 use crate::sounds::SoundDirectory;
 use crate::telemetry;
 
@@ -171,6 +173,12 @@ impl Node {
             .await
             .context("the thread that loads root certificates")?
             .context("rtmp.tls_roots")?;
+        if roots.is_empty() {
+            tracing::warn!("the system has no root certificates: rtmps:// works only with rtmp.tls_roots");
+        }
+        let sip_files = sip.tls_files().into_iter().map(|files| Watched::new("certificates of SIP", files));
+        let mut watched: Vec<Watched> = sip_files.collect();
+        watched.push(Watched::new("root certificates for rtmps://", Arc::new(roots.clone())));
         let dataplane = Dataplane::start(shards, &shard_options(config), &roots)?;
         let origin_url =
             origin.as_ref().map(|origin| format!("rtmp://{}/{ORIGIN_APP}", origin.rtmp_address()));
@@ -192,10 +200,8 @@ impl Node {
             })
         };
         let http = [Some(serve(rest, None)), https.map(|https| serve(https, tls.clone()))];
-        if let Some(tls) = &tls {
-            tokio::spawn(tls.clone().keep_fresh());
-            tokio::spawn(reload_on_hangup(tls.clone(), signal(SignalKind::hangup()).context("SIGHUP")?));
-        }
+        watched.extend(tls.as_ref().map(|tls| Watched::new("the HTTPS certificate", tls.files())));
+        tokio::spawn(reload::watch(watched, signal(SignalKind::hangup()).context("SIGHUP")?));
         let grpc_tls = tls.filter(|_| config.grpc.tls);
         let grpc = grpc.map(|listener| serve_grpc(control.clone(), listener, grpc_tls));
         Ok(Self {
@@ -316,16 +322,6 @@ fn server_tls(rest: &config::Rest) -> anyhow::Result<Option<ServerTls>> {
         return Ok(None);
     };
     Ok(Some(ServerTls::load(certificate, key).context("rest.tls_certificate and rest.tls_key")?))
-}
-
-/// Reads the certificate again at every SIGHUP.
-async fn reload_on_hangup(tls: ServerTls, mut hangup: Signal) {
-    while hangup.recv().await.is_some() {
-        match tls.reload() {
-            Ok(()) => tracing::info!("the HTTPS certificate was read again"),
-            Err(error) => tracing::warn!(%error, "the HTTPS certificate stays the former one"),
-        }
-    }
 }
 
 fn access(allow: &[String], deny: &[String], of: &str) -> anyhow::Result<AccessRules> {

@@ -8,9 +8,9 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -19,10 +19,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use sipcast_trust::{FileError, FromFiles, Identity};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -34,114 +31,33 @@ use tower::ServiceExt;
 
 use crate::faces::{FaceLimits, Faces, Peer, RefusalCause, network};
 
-/// A certificate and its key, read again when their files change.
-#[derive(Clone)]
+/// A certificate and its key for HTTPS and gRPC.
+#[derive(Clone, Debug)]
 pub struct ServerTls {
     config: Arc<ServerConfig>,
     identity: Arc<Identity>,
-}
-
-/// TLS cannot be set up. Holds nothing of the key.
-#[derive(Debug, thiserror::Error)]
-#[error("{path}: {problem}")]
-pub struct ServerTlsError {
-    path: PathBuf,
-    problem: String,
-}
-
-#[derive(Debug)]
-struct Identity {
-    certificate: PathBuf,
-    key: PathBuf,
-    current: RwLock<Arc<CertifiedKey>>,
-    /// When the files were last changed, as far as they were read.
-    read_of: Mutex<Option<[SystemTime; 2]>>,
 }
 
 impl ServerTls {
     /// Reads both PEM files: the chain with the own certificate first, and its key without pass phrase.
     ///
     /// # Errors
-    /// [`ServerTlsError`] naming the file.
-    pub fn load(certificate: PathBuf, key: PathBuf) -> Result<Self, ServerTlsError> {
-        let current = RwLock::new(Arc::new(read(&certificate, &key)?));
-        let read_of = Mutex::new(changed(&certificate, &key));
-        let identity = Arc::new(Identity { certificate, key, current, read_of });
+    /// [`FileError`] naming the file.
+    pub fn load(certificate: PathBuf, key: PathBuf) -> Result<Self, FileError> {
+        let identity = Arc::new(Identity::load(certificate, key)?);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-            .map_err(|error| ServerTlsError { path: identity.key.clone(), problem: error.to_string() })?;
-        let resolver = Arc::clone(&identity);
-        let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
+            .expect("the provider has suites of TLS 1.2 and 1.3");
+        let mut config = builder.with_no_client_auth().with_cert_resolver(identity.clone());
         config.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
         Ok(Self { config: Arc::new(config), identity })
     }
 
-    /// Reads the files again. What does not fit together leaves the former certificate in force.
-    ///
-    /// # Errors
-    /// [`ServerTlsError`] naming the file.
-    pub fn reload(&self) -> Result<(), ServerTlsError> {
-        let Identity { certificate, key, current, read_of } = &*self.identity;
-        let of = changed(certificate, key);
-        let fresh = read(certificate, key)?;
-        *current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
-        *read_of.lock().unwrap_or_else(PoisonError::into_inner) = of;
-        Ok(())
+    /// The files, to be read again while connections are served.
+    pub fn files(&self) -> Arc<dyn FromFiles> {
+        self.identity.clone()
     }
-
-    /// Reads the files again whenever they have changed. Looks every `LOOK_EVERY`; never ends.
-    pub async fn keep_fresh(self) {
-        let mut told = None;
-        loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            let now = changed(&self.identity.certificate, &self.identity.key);
-            let known = *self.identity.read_of.lock().unwrap_or_else(PoisonError::into_inner);
-            if now.is_none() || now == known || now == told {
-                continue;
-            }
-            match self.reload() {
-                Ok(()) => tracing::info!("the HTTPS certificate was read again"),
-                // Renewals write one file after the other: the next look may find both.
-                Err(error) => tracing::warn!(%error, "the HTTPS certificate stays the former one"),
-            }
-            told = now;
-        }
-    }
-}
-
-impl std::fmt::Debug for ServerTls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ServerTls").field("certificate", &self.identity.certificate).finish_non_exhaustive()
-    }
-}
-
-impl ResolvesServerCert for Identity {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner)))
-    }
-}
-
-fn read(certificate: &PathBuf, key: &PathBuf) -> Result<CertifiedKey, ServerTlsError> {
-    let at = |path: &PathBuf, problem: String| ServerTlsError { path: path.clone(), problem };
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| at(certificate, format!("cannot be read: {error}")))?;
-    if chain.is_empty() {
-        return Err(at(certificate, "holds no certificate: expected PEM".to_owned()));
-    }
-    let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| match error {
-        rustls::pki_types::pem::Error::Io(error) => at(key, format!("cannot be read: {error}")),
-        // The parser's own text could repeat a line of the file.
-        _ => at(key, "holds no private key: expected PEM without a pass phrase".to_owned()),
-    })?;
-    CertifiedKey::from_der(chain, secret, &rustls::crypto::aws_lc_rs::default_provider())
-        .map_err(|error| at(key, format!("does not go with {}: {error}", certificate.display())))
-}
-
-fn changed(certificate: &PathBuf, key: &PathBuf) -> Option<[SystemTime; 2]> {
-    let of = |path| std::fs::metadata(path).and_then(|file: std::fs::Metadata| file.modified()).ok();
-    Some([of(certificate)?, of(key)?])
 }
 
 /// Who is connected, over all listeners of the process. Cheap to clone.
@@ -408,9 +324,6 @@ impl AsyncWrite for GrpcConnection {
 
 /// ALPN of HTTP/2.
 const H2: &[u8] = b"h2";
-
-/// How often files of certificates are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);

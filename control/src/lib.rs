@@ -52,7 +52,7 @@ pub use api_keys::ApiKeys;
 pub use broadcast::Drained;
 pub use events::{Event, EventKind, Events};
 pub use faces::FaceLimits;
-pub use http_server::{ServerTls, ServerTlsError};
+pub use http_server::ServerTls;
 pub use sip_endpoint::SipEndpoint;
 pub use statistics::Statistics;
 pub use stream_name::StreamPrefix;

@@ -15,11 +15,11 @@ use hmac::{Hmac, Mac};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use sha2::Sha256;
 use sipcast_contract::Secret;
+use sipcast_trust::{Roots, ServerVerifier};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -194,32 +194,24 @@ where
 }
 
 fn connector(file: Option<&PathBuf>) -> Result<TlsConnector, DeliverySetupError> {
-    let mut roots = RootCertStore::empty();
-    match file {
-        Some(path) => {
-            let bad = |why: String| DeliverySetupError::Roots(format!("{}: {why}", path.display()));
-            let certificates = CertificateDer::pem_file_iter(path)
-                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-                .map_err(|error| bad(format!("cannot be read as PEM: {error}")))?;
-            roots.add_parsable_certificates(certificates);
-            if roots.is_empty() {
-                return Err(bad("holds no certificate of an issuer".to_owned()));
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if roots.is_empty() {
-                let text =
-                    "this system has no trusted roots: install ca-certificates, or name a file of roots";
-                return Err(DeliverySetupError::Roots(text.to_owned()));
-            }
-        }
+    let roots = match file {
+        Some(path) => Roots::of_file(path),
+        None => Roots::load(None),
+    };
+    let roots = roots.map_err(|error| DeliverySetupError::Roots(error.to_string()))?;
+    const NONE: &str = "this system has no trusted roots: install ca-certificates, or name a file of roots";
+    if roots.is_empty() {
+        return Err(DeliverySetupError::Roots(NONE.to_owned()));
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| DeliverySetupError::Roots(error.to_string()))?
-        .with_root_certificates(roots)
+        .dangerous()
+        .with_custom_certificate_verifier(ServerVerifier::of_roots(
+            &roots,
+            rustls::Error::General(NONE.to_owned()),
+        ))
         .with_no_client_auth();
     Ok(TlsConnector::from(Arc::new(config)))
 }

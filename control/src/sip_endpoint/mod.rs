@@ -225,6 +225,11 @@ impl SipEndpoint {
         self.shared.network.tls_port()
     }
 
+    /// Certificates and roots of TLS, which can be read again while calls are placed.
+    pub fn tls_files(&self) -> Vec<Arc<dyn sipcast_trust::FromFiles>> {
+        self.shared.network.tls_files()
+    }
+
     /// The local address to offer media at for a call of `account`: the advertised one, or the one that the route to
     /// its SIP server leaves from. Does not wait, so a server known only by name is taken to be behind the default
     /// route; [`Self::resolve_local_address_towards`] looks it up.

@@ -5,20 +5,17 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::ServerName;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName,
-    RootCertStore, ServerConfig, SignatureScheme, SupportedProtocolVersion,
+    AlertDescription, CertificateError, ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion,
 };
+use sipcast_trust::{FileError, FromFiles, Identity, Roots, ServerVerifier, pem};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
@@ -98,13 +95,8 @@ pub enum TlsVersion {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsSetupError {
     /// A file cannot be read, or is not what it should be.
-    #[error("{path}: {problem}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it, and what would be right.
-        problem: String,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The settings contradict each other, or the system has no roots.
     #[error("{0}")]
     Settings(String),
@@ -133,6 +125,7 @@ pub(super) struct Tls {
     server_name: Option<String>,
     acceptor: Option<TlsAcceptor>,
     handshake_max: Duration,
+    files: Vec<Arc<dyn FromFiles>>,
 }
 
 impl Tls {
@@ -150,16 +143,23 @@ impl Tls {
                 ))
             })?;
         }
+        let mut files = Vec::new();
         let acceptor = match &options.server_identity {
-            Some(identity) => Some(acceptor(&provider, &versions, options, identity)?),
+            Some(identity) => Some(acceptor(&provider, &versions, options, identity, &mut files)?),
             None => None,
         };
         Ok(Self {
-            connector: connector(&provider, &versions, options)?,
+            connector: connector(&provider, &versions, options, &mut files)?,
             server_name: options.server_name.clone(),
             acceptor,
             handshake_max: options.handshake_max,
+            files,
         })
+    }
+
+    /// What can be read again while calls are placed. Issuers of peers' certificates (`client_roots`) are not among it.
+    pub fn files(&self) -> &[Arc<dyn FromFiles>] {
+        &self.files
     }
 
     /// The name that a server dialled as `host` has to prove.
@@ -218,23 +218,31 @@ fn connector(
     provider: &Arc<CryptoProvider>,
     versions: &[&'static SupportedProtocolVersion],
     options: &TlsOptions,
+    files: &mut Vec<Arc<dyn FromFiles>>,
 ) -> Result<TlsConnector, TlsSetupError> {
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(versions)
         .map_err(|error| TlsSetupError::Settings(error.to_string()))?;
-    let verifier: Arc<dyn ServerCertVerifier> = match &options.roots {
-        TlsRoots::System => {
-            Arc::new(SystemRoots { provider: provider.clone(), verifier: std::sync::OnceLock::new() })
+    let roots = match &options.roots {
+        TlsRoots::System => Some(Roots::of_system()),
+        TlsRoots::File(path) => Some(Roots::of_file(path)?),
+        TlsRoots::Unverified => None,
+    };
+    let verifier = match roots {
+        Some(roots) => {
+            let verifier = ServerVerifier::of_roots(&roots, no_roots());
+            files.push(Arc::new(roots));
+            verifier
         }
-        TlsRoots::File(path) => verifier(roots(path)?, provider)?,
-        TlsRoots::Unverified => Arc::new(Anybody(provider.clone())),
+        None => ServerVerifier::anybody(),
     };
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     let mut config = match &options.client_identity {
         None => builder.with_no_client_auth(),
         Some(identity) => {
-            let (chain, key) = identity.read()?;
-            builder.with_client_auth_cert(chain, key).map_err(|error| identity.mismatch(&error))?
+            let identity = identity.load()?;
+            files.push(identity.clone());
+            builder.with_client_cert_resolver(identity)
         }
     };
     if options.alpn {
@@ -248,21 +256,24 @@ fn acceptor(
     versions: &[&'static SupportedProtocolVersion],
     options: &TlsOptions,
     identity: &TlsIdentity,
+    files: &mut Vec<Arc<dyn FromFiles>>,
 ) -> Result<TlsAcceptor, TlsSetupError> {
-    let (chain, key) = identity.read()?;
+    let identity = identity.load()?;
+    files.push(identity.clone());
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(versions)
         .map_err(|error| TlsSetupError::Settings(error.to_string()))?;
     let builder = match &options.client_roots {
         None => builder.with_no_client_auth(),
         Some(path) => {
-            let verifier =
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots(path)?), provider.clone());
+            let mut roots = RootCertStore::empty();
+            pem::add_roots(&mut roots, path)?;
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
             let verifier = verifier.build().map_err(|error| TlsSetupError::Settings(error.to_string()))?;
             builder.with_client_cert_verifier(verifier)
         }
     };
-    let mut config = builder.with_single_cert(chain, key).map_err(|error| identity.mismatch(&error))?;
+    let mut config = builder.with_cert_resolver(identity);
     if options.alpn {
         config.alpn_protocols = ALPN_SIP.map(<[u8]>::to_vec).to_vec();
     }
@@ -270,167 +281,17 @@ fn acceptor(
 }
 
 impl TlsIdentity {
-    fn read(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsSetupError> {
-        let chain = certificates(&self.certificate)?;
-        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| TlsSetupError::File {
-            path: self.key.clone(),
-            // The parser's own text could repeat a line of the file.
-            problem: match error {
-                rustls::pki_types::pem::Error::Io(error) => format!("cannot be read: {error}"),
-                _ => "holds no private key: expected PEM without a pass phrase".to_owned(),
-            },
-        })?;
-        Ok((chain, key))
-    }
-
-    fn mismatch(&self, error: &rustls::Error) -> TlsSetupError {
-        let problem = format!("the key does not go with {}: {error}", self.certificate.display());
-        TlsSetupError::File { path: self.key.clone(), problem }
+    fn load(&self) -> Result<Arc<Identity>, FileError> {
+        Identity::load(self.certificate.clone(), self.key.clone()).map(Arc::new)
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsSetupError> {
-    let file = |problem: String| TlsSetupError::File { path: path.to_owned(), problem };
-    let found = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| file(format!("cannot be read: {error}")))?;
-    if found.is_empty() {
-        return Err(file("holds no certificate: expected PEM".to_owned()));
-    }
-    Ok(found)
-}
-
-fn roots(path: &Path) -> Result<RootCertStore, TlsSetupError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|error| TlsSetupError::File {
-            path: path.to_owned(),
-            problem: format!("holds what is no certificate of an issuer: {error}"),
-        })?;
-    }
-    Ok(roots)
-}
-
-fn verifier(
-    roots: RootCertStore,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<WebPkiServerVerifier>, TlsSetupError> {
-    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-        .build()
-        .map_err(|error| TlsSetupError::Settings(error.to_string()))
-}
-
-/// The operating system's roots, read when they are first needed: most set-ups never dial TLS, and a system without
-/// roots is an error only for those that do.
-#[derive(Debug)]
-struct SystemRoots {
-    provider: Arc<CryptoProvider>,
-    verifier: std::sync::OnceLock<Option<Arc<WebPkiServerVerifier>>>,
-}
-
-impl SystemRoots {
-    fn verifier(&self) -> Result<&Arc<WebPkiServerVerifier>, rustls::Error> {
-        let read = || {
-            let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            verifier(roots, &self.provider).ok()
-        };
-        self.verifier.get_or_init(read).as_ref().ok_or_else(|| {
-            rustls::Error::General(
-                "this system has no trusted roots: install ca-certificates, or name a file in sip.tls_roots"
-                    .to_owned(),
-            )
-        })
-    }
-}
-
-impl ServerCertVerifier for SystemRoots {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let verifier = self.verifier()?;
-        verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
-
-    fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
-        None
-    }
-}
-
-/// Takes any certificate; that the peer holds its key is verified all the same.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+/// Said to who dials TLS on a system without roots.
+fn no_roots() -> rustls::Error {
+    rustls::Error::General(
+        "this system has no trusted roots: install ca-certificates, or name a file in sip.tls_roots"
+            .to_owned(),
+    )
 }
 
 /// What failed, and which setting changes it.

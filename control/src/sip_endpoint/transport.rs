@@ -203,6 +203,11 @@ impl Network {
         self.inner.locals[0]
     }
 
+    /// Certificates and roots that can be read again.
+    pub fn tls_files(&self) -> Vec<Arc<dyn sipcast_trust::FromFiles>> {
+        self.inner.tls.files().to_vec()
+    }
+
     /// The port that TLS is listened at.
     pub fn tls_port(&self) -> Option<u16> {
         self.inner.tls_port

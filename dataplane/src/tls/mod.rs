@@ -12,7 +12,7 @@ mod session;
 mod trust;
 
 pub use session::{Heard, Session};
-pub use trust::{TlsClient, TlsRoots, TlsRootsError};
+pub use trust::{TlsClient, TlsRoots};
 
 /// Bytes that [`Session::seal`] appends at most for one vectored send, with what the session itself has to say.
 pub const SEALED_LEN_MAX: usize = {

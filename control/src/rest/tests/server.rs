@@ -156,11 +156,11 @@ async fn https_serves_both_versions_of_http_and_takes_a_renewed_certificate() {
     assert_eq!((answer.status().as_u16(), answer.version()), (200, Version::HTTP_2));
 
     std::fs::write(files.directory.join("key.pem"), "nonsense").expect("writable");
-    assert!(tls.reload().is_err());
+    assert!(tls.files().reload().is_err());
     let v13: &[_] = &[&rustls::version::TLS13];
     assert!(connect(address, &first, b"h2", v13).await.is_ok(), "the former one stays");
     let second = files.renew();
-    tls.reload().expect("sound files");
+    tls.files().reload().expect("sound files");
     assert!(connect(address, &first, b"h2", v13).await.is_err(), "replaced");
     assert!(connect(address, &second, b"h2", v13).await.is_ok());
     assert_eq!(
