@@ -6,6 +6,7 @@ use sipcast_contract::{BroadcastId, TargetId};
 use sipcast_sip::event::CallStatus;
 
 use crate::broadcast::Broadcasts;
+use crate::conformity::ConformityReport;
 use crate::hooks::HookRefusal;
 use crate::order::{FieldFault, TargetRequest};
 use crate::push::{PushChangeError, PushError};
@@ -99,6 +100,20 @@ impl Broadcasts {
         targets.into_iter().find(|target| target.target_id == target_id).ok_or(TargetError::NoSuchTarget)
     }
 
+    /// How a live target keeps to what its service demands.
+    ///
+    /// # Errors
+    /// [`TargetError`].
+    pub(crate) fn target_conformity(
+        &self,
+        call_id: &str,
+        target_id: &str,
+    ) -> Result<ConformityReport, TargetError> {
+        let reports = self.conformity(call_id).ok_or(TargetError::NoSuchBroadcast)?;
+        let report = reports.into_iter().find(|(id, _)| id.to_string() == target_id);
+        report.map(|(_, report)| report).ok_or(TargetError::NoSuchTarget)
+    }
+
     /// Adds a target to a live broadcast, if its app agrees.
     ///
     /// # Errors
@@ -131,7 +146,12 @@ impl Broadcasts {
     /// # Errors
     /// [`TargetError`]: nothing changed.
     pub(crate) async fn remove_target(&self, call_id: &str, target_id: &str) -> Result<(), TargetError> {
-        let session = self.target(call_id, target_id)?.media_session_id;
+        let session = {
+            let registry = self.shared.registry();
+            let (id, target_id) = live_target(&registry, call_id, target_id)?;
+            let target = registry.get(id).and_then(|broadcast| broadcast.targets.get(&target_id));
+            target.and_then(|target| Some(target.push.as_ref()?.media_session_id.clone()))
+        };
         let agreed = self.ask_before_unpublishing(call_id, session.as_deref()).await;
         agreed.map_err(TargetError::Hook)?;
         let mut registry = self.shared.registry();

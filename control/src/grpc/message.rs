@@ -5,8 +5,10 @@ use std::time::SystemTime;
 use prost_types::Timestamp;
 
 use super::proto;
+use crate::conformity::{ConformityReport, Measured};
 use crate::events::{Event, EventKind, TargetStateName};
 use crate::order::{FieldFault, OrderRequest, PORT_EXPECTED, TargetRequest};
+use crate::sip_endpoint::LadderView;
 use crate::view::{AccountView, BroadcastView, TargetView};
 
 impl TryFrom<proto::BroadcastOrder> for OrderRequest {
@@ -127,6 +129,66 @@ impl From<AccountView> for proto::Account {
             sip_status: view.sip_status.into(),
             reason: view.reason,
             calls: view.calls as u64,
+        }
+    }
+}
+
+impl From<LadderView> for proto::GetLadderResponse {
+    fn from(view: LadderView) -> Self {
+        let messages = view.entries.into_iter().map(|entry| proto::SipMessage {
+            at_ms: entry.at_ms,
+            direction: entry.direction.as_str().to_owned(),
+            transport: entry.transport,
+            peer: entry.peer,
+            start_line: entry.start_line,
+            text: entry.text,
+            is_repetition: entry.is_repetition,
+        });
+        Self { began_unix_ms: view.began_unix_ms, messages: messages.collect(), left_out: view.left_out }
+    }
+}
+
+impl From<ConformityReport> for proto::GetConformityResponse {
+    fn from(report: ConformityReport) -> Self {
+        let verdicts = report.verdicts.into_iter().map(|verdict| proto::Verdict {
+            rule: verdict.rule.to_owned(),
+            demanded: verdict.demanded,
+            measured: verdict.measured,
+            ok: verdict.ok,
+        });
+        Self {
+            service: report.service,
+            conforms: report.conforms,
+            verdicts: verdicts.collect(),
+            measured: Some(report.measured.into()),
+        }
+    }
+}
+
+impl From<Measured> for proto::Measured {
+    fn from(measured: Measured) -> Self {
+        Self {
+            video_bit_rate_bps: measured.video_bit_rate_bps,
+            frame_rate: measured.frame_rate,
+            width: measured.width.into(),
+            height: measured.height.into(),
+            profile: measured.profile.map(str::to_owned),
+            level_idc: measured.level_idc.into(),
+            gop_last_seconds: measured.gop_last_seconds,
+            gop_max_seconds: measured.gop_max_seconds,
+            b_pictures: measured.b_pictures,
+            picture_changes: measured.picture_changes,
+            picture_bytes_max: measured.picture_bytes_max,
+            oversized: measured.oversized,
+            republished: measured.republished,
+            audio_sample_rate_hz: measured.audio_sample_rate_hz,
+            audio_channels: measured.audio_channels.into(),
+            audio_bit_rate_bps: measured.audio_bit_rate_bps,
+            audio_gaps: measured.audio_gaps,
+            audio_gap_max_ms: measured.audio_gap_max_ms,
+            publishing_for_seconds: measured.publishing_for_seconds,
+            access_units_dropped: measured.access_units_dropped,
+            audio_frames_dropped: measured.audio_frames_dropped,
         }
     }
 }

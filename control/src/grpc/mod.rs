@@ -218,6 +218,23 @@ impl Service for Faced {
         Ok(Response::new(proto::TerminateResponse {}))
     }
 
+    async fn get_ladder(
+        &self,
+        request: Request<proto::GetLadderRequest>,
+    ) -> Result<Response<proto::GetLadderResponse>, Status> {
+        let ladder = self.broadcasts.ladder(&request.get_ref().call_id);
+        Ok(Response::new(ladder.ok_or_else(status::no_such_broadcast)?.into()))
+    }
+
+    async fn get_conformity(
+        &self,
+        request: Request<proto::GetConformityRequest>,
+    ) -> Result<Response<proto::GetConformityResponse>, Status> {
+        let proto::GetConformityRequest { call_id, target_id } = request.into_inner();
+        let report = self.broadcasts.target_conformity(&call_id, &target_id).map_err(status::of_target)?;
+        Ok(Response::new(report.into()))
+    }
+
     async fn list_accounts(
         &self,
         _: Request<proto::ListAccountsRequest>,

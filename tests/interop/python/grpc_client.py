@@ -52,6 +52,7 @@ start, get, list_, watch = method("Start"), method("Get"), method("List"), metho
 send_dtmf, terminate = method("SendDtmf"), method("Terminate")
 add_target, remove_target = method("AddTarget"), method("RemoveTarget")
 list_targets, set_muted = method("ListTargets"), method("SetMuted")
+get_ladder, get_conformity = method("GetLadder"), method("GetConformity")
 list_accounts = method("ListAccounts")
 
 
@@ -161,6 +162,12 @@ for answer in watching:
         break
 assert not set_muted(call_id="call", target_id=added.target_id, muted=False).target.muted
 assert {target.state for target in list_targets(call_id="call").targets} == {2}, "both publish"
+conformity = get_conformity(call_id="call", target_id=added.target_id)
+assert (conformity.measured.width, conformity.measured.height) == picture, conformity
+refused(code.NOT_FOUND, None, get_conformity, call_id="call", target_id="999")
+ladder = get_ladder(call_id="call")
+assert ladder.messages[0].start_line.startswith("INVITE ") and ladder.messages[0].direction == "out", ladder
+refused(code.NOT_FOUND, None, get_ladder, call_id="none")
 remove_target(call_id="call", target_id=added.target_id)
 refused(code.NOT_FOUND, None, remove_target, call_id="call", target_id=added.target_id)
 send_dtmf(call_id="call", dtmf="4711#")

@@ -201,7 +201,5 @@ pub(super) async fn conformity(
     State(broadcasts): State<Broadcasts>,
     Named((call_id, target_id)): Named<(String, String)>,
 ) -> Result<Json<ConformityReport>, Refusal> {
-    let reports = broadcasts.conformity(&call_id).ok_or(TargetError::NoSuchBroadcast)?;
-    let report = reports.into_iter().find(|(id, _)| id.to_string() == target_id);
-    Ok(Json(report.ok_or(TargetError::NoSuchTarget)?.1))
+    Ok(Json(broadcasts.target_conformity(&call_id, &target_id)?))
 }
