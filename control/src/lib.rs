@@ -22,6 +22,7 @@ mod local_streams;
 mod metrics;
 mod order;
 mod ordered_url;
+mod process_figures;
 mod push;
 mod rate;
 mod registry;

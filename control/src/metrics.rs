@@ -17,6 +17,7 @@ use crate::broadcast::Broadcasts;
 use crate::delivery::DeliveryCounts;
 use crate::events::{Tally, TargetStateName};
 use crate::faces::{GrpcCounts, RequestCounts};
+use crate::process_figures::ProcessFigures;
 use crate::statistics::{ShardFigures, Statistics};
 
 /// The text, or nothing if it cannot be written, which no input can cause.
@@ -27,6 +28,7 @@ pub(crate) fn text(broadcasts: &Broadcasts) -> Option<String> {
     }
     let faces = &broadcasts.shared.faces;
     let snapshot = Snapshot {
+        process: ProcessFigures::read(),
         statistics: broadcasts.statistics(),
         tally: broadcasts.events().tally(),
         registrations,
@@ -47,6 +49,7 @@ pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 
 #[derive(Debug)]
 struct Snapshot {
+    process: Option<ProcessFigures>,
     statistics: Statistics,
     tally: Tally,
     registrations: BTreeMap<&'static str, u64>,
@@ -74,7 +77,11 @@ impl Snapshot {
     fn process(&self, out: &mut Out<'_, '_>) -> fmt::Result {
         let build = vec![(vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1.0)];
         out.gauges("build", "Always 1; the version is a label", build)?;
-        out.gauge("uptime_seconds", "Time since the start", self.statistics.uptime.as_secs_f64())
+        out.gauge("uptime_seconds", "Time since the start", self.statistics.uptime.as_secs_f64())?;
+        let Some(ProcessFigures { cpu, resident_bytes }) = self.process else { return Ok(()) };
+        let cpu = vec![(Vec::new(), cpu.as_secs_f64())];
+        out.seconds("process_cpu_seconds", "CPU time of the process, user and system", cpu)?;
+        out.gauge("process_resident_memory_bytes", "Resident memory", resident_bytes as f64)
     }
 
     fn calls(&self, out: &mut Out<'_, '_>) -> fmt::Result {

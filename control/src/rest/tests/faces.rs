@@ -187,6 +187,9 @@ async fn metrics_count_without_names() {
     ] {
         assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
     }
+    for name in ["sipcast_process_cpu_seconds_total ", "sipcast_process_resident_memory_bytes "] {
+        assert!(text.lines().any(|line| line.starts_with(name)), "{name} is missing in\n{text}");
+    }
     assert!(text.ends_with("# EOF\n"));
     for secret in ["secret-call", "secret-path", "127.0.0.1", "8801", "caster"] {
         assert!(!text.contains(secret), "{secret} in\n{text}");
