@@ -1,13 +1,18 @@
 //! `perf load`: its options, its output, its exit code.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use sipcast_perf::load::options::{self, MediaChoice, PublishedAudio, Setting};
-use sipcast_perf::load::{self, LoadOptions, Progress, Series, Thresholds};
+use sipcast_perf::callee::NetworkProfile;
+use sipcast_perf::load::mix::{self, Mix};
+use sipcast_perf::load::options::{
+    self, MediaChoice, OwnSipcast, PublishedAudio, Setting, SipcastChoice, SipcastElsewhere,
+};
+use sipcast_perf::load::{self, LoadOptions, Outcome, Progress, Series, Thresholds};
 
 /// The generator could not keep up: the run says nothing about sipcast.
 const GENERATOR_WAS_THE_LIMIT: u8 = 3;
@@ -18,15 +23,22 @@ pub struct Load {
     /// Broadcasts at the same time; several numbers make a series, each with a sipcast of its own.
     #[arg(long, value_name = "N,N,…", value_delimiter = ',', required = true)]
     calls: Vec<usize>,
-    /// Seconds to measure.
+    /// Seconds to measure each.
     #[arg(long, value_name = "S", default_value_t = 30)]
     seconds: u64,
-    /// Video bits a second and call, with k or M.
+    /// Video bits a second and call, with k or M; the sound is G.711.
     #[arg(long, value_name = "RATE", default_value = "1000k", value_parser = options::bit_rate)]
     bit_rate: u32,
-    /// Orders a second.
+    /// Kinds of calls: video bit rate, codec of the sound (PCMU, PCMA, G722, opus, speex/8000, speex/16000, speex/32000), and
+    /// how many of the kind for one of the others, such as 500k/PCMU,1M/opus*2.
+    #[arg(long, value_name = "RATE[/CODEC][*N],…", value_parser = mix::mix, conflicts_with = "bit_rate")]
+    mix: Option<Mix>,
+    /// Orders a second until all calls are made.
     #[arg(long, value_name = "N/s", default_value = "10/s", value_parser = options::rate)]
     ramp: f64,
+    /// Calls a second that are ended and ordered anew while measuring.
+    #[arg(long, value_name = "N/s", value_parser = options::rate)]
+    churn: Option<f64>,
     /// What targets get of the sound.
     #[arg(long, value_enum, default_value_t = Audio::Aac)]
     audio: Audio,
@@ -40,6 +52,26 @@ pub struct Load {
     #[arg(long)]
     tcp: bool,
 
+    #[command(flatten)]
+    network: Network,
+
+    /// Where to publish: an RTMP URL without a stream name. By default a sink of the harness, which counts; with another
+    /// server what arrives there, and latency as it is seen there, cannot be measured.
+    #[arg(long, value_name = "rtmp://HOST/APP")]
+    target: Option<String>,
+    /// Address of this machine at which sipcast finds callees and sink.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    address: IpAddr,
+    /// One datagram a system call's message, as from many phones, instead of a picture's datagrams in one piece.
+    #[arg(long)]
+    no_segmentation: bool,
+
+    /// Drive a sipcast that runs already by its REST interface; its CPU and memory are read from its metrics.
+    #[arg(long, value_name = "http://HOST:PORT", conflicts_with_all = ["sipcast", "shards", "settings", "log"], help_heading = "The sipcast under load")]
+    rest: Option<String>,
+    /// The environment variable that holds an API key for it.
+    #[arg(long, value_name = "VARIABLE", requires = "rest", help_heading = "The sipcast under load")]
+    api_key_env: Option<String>,
     /// The sipcast program; the default is built and found beside this one.
     #[arg(long, value_name = "BIN", help_heading = "The sipcast under load")]
     sipcast: Option<PathBuf>,
@@ -65,6 +97,27 @@ pub struct Load {
 
     #[command(flatten)]
     limits: Limits,
+}
+
+/// What happens to RTP packets on their way to sipcast.
+#[derive(Args)]
+#[command(next_help_heading = "Network between callees and sipcast")]
+struct Network {
+    /// Share of packets lost.
+    #[arg(long, value_name = "PERCENT", default_value = "0%", value_parser = options::percent)]
+    loss: f64,
+    /// Mean length of a burst of losses, in packets.
+    #[arg(long, value_name = "N", default_value_t = 1.0)]
+    loss_burst: f64,
+    /// Packets are late by up to so much, evenly spread.
+    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = options::milliseconds)]
+    jitter: f64,
+    /// Late packets are overtaken.
+    #[arg(long)]
+    reorder: bool,
+    /// What losses and delays come from: the same seed, the same losses.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
 }
 
 /// Thresholds; a run beyond one makes the exit code 1.
@@ -113,24 +166,49 @@ fn positive(text: &str) -> Result<f64, String> {
 }
 
 impl Load {
-    fn options(&self) -> LoadOptions {
+    fn sipcast(&self) -> anyhow::Result<SipcastChoice> {
+        let Some(rest) = &self.rest else {
+            return Ok(SipcastChoice::Own(OwnSipcast {
+                program: self.sipcast.clone(),
+                shards: self.shards,
+                settings: self.settings.clone(),
+                log: self.log,
+            }));
+        };
+        let key = |variable: &String| {
+            std::env::var(variable).with_context(|| format!("--api-key-env {variable}: no such variable"))
+        };
+        let api_key = self.api_key_env.as_ref().map(key).transpose()?;
+        Ok(SipcastChoice::Elsewhere(SipcastElsewhere { rest: rest.clone(), api_key }))
+    }
+
+    fn options(&self) -> anyhow::Result<LoadOptions> {
         let audio = match self.audio {
             _ if self.no_audio => None,
             Audio::Aac => Some(PublishedAudio::Aac),
             Audio::Source => Some(PublishedAudio::Source),
         };
-        LoadOptions {
+        let network = NetworkProfile {
+            loss: self.network.loss / 100.0,
+            loss_burst: self.network.loss_burst,
+            jitter: Duration::from_secs_f64(self.network.jitter / 1_000.0),
+            reorder: self.network.reorder,
+            seed: self.network.seed,
+        };
+        Ok(LoadOptions {
             calls: self.calls.clone(),
             duration: Duration::from_secs(self.seconds),
-            bit_rate_bps: self.bit_rate,
+            mix: self.mix.clone().unwrap_or_else(|| Mix::of_bit_rate(self.bit_rate)),
             ramp_per_second: self.ramp,
+            churn_per_second: self.churn.unwrap_or(0.0),
+            network,
+            segmentation: !self.no_segmentation,
             media: MediaChoice { video: !self.no_video, audio },
-            sipcast: self.sipcast.clone(),
-            shards: self.shards,
-            settings: self.settings.clone(),
+            sipcast: self.sipcast()?,
+            target: self.target.clone(),
+            address: self.address,
             tcp: self.tcp,
-            log: self.log,
-        }
+        })
     }
 
     fn thresholds(&self) -> Thresholds {
@@ -171,30 +249,18 @@ impl Load {
 /// When the load cannot be run or its outcome not be written.
 pub async fn run(arguments: Load, interrupt: impl Future<Output = ()>) -> anyhow::Result<ExitCode> {
     let mut progress = if arguments.quiet { Progress::silent() } else { Progress::on_stderr() };
-    let series = load::run(&arguments.options(), &mut progress, interrupt).await?;
+    let series = load::run(&arguments.options()?, &mut progress, interrupt).await?;
     progress.clear();
     arguments.write(&series)?;
-    Ok(verdict(&series, &arguments.thresholds()))
-}
-
-/// 3 beats 1: thresholds that a starved generator broke, or kept, mean nothing.
-fn verdict(series: &Series, thresholds: &Thresholds) -> ExitCode {
-    let mut code = ExitCode::SUCCESS;
-    for report in &series.runs {
-        for line in thresholds.broken(report) {
-            eprintln!("perf: {} calls: {line}", report.calls);
-            code = ExitCode::FAILURE;
-        }
+    let (outcome, lines) = arguments.thresholds().judge(&series);
+    for line in lines {
+        eprintln!("perf: {line}");
     }
-    if let Some(error) = &series.broken_off {
-        eprintln!("perf: {error}");
-        code = ExitCode::FAILURE;
-    }
-    for line in series.runs.iter().filter_map(|report| thresholds.generator_was_the_limit(report)) {
-        eprintln!("perf: the generator was the limit: {line}");
-        code = ExitCode::from(GENERATOR_WAS_THE_LIMIT);
-    }
-    code
+    Ok(match outcome {
+        Outcome::Kept => ExitCode::SUCCESS,
+        Outcome::Broken => ExitCode::FAILURE,
+        Outcome::GeneratorWasTheLimit => ExitCode::from(GENERATOR_WAS_THE_LIMIT),
+    })
 }
 
 fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {

@@ -10,6 +10,7 @@ mod demo_page;
 mod grpc;
 mod hostile_input;
 mod kamailio_in_front;
+mod load_harness;
 mod openapi;
 mod rtmp_dissected;
 mod rtmp_fan_out;

@@ -73,7 +73,11 @@ pub fn picture_tails(video: VideoOptions) -> anyhow::Result<Vec<PictureTail>> {
     Ok(tails)
 }
 
-fn tail(picture: &Payloads) -> anyhow::Result<PictureTail> {
+/// The tail of one picture.
+///
+/// # Errors
+/// When it is too short to have one.
+pub(super) fn tail(picture: &Payloads) -> anyhow::Result<PictureTail> {
     let mut tail = [0; PICTURE_TAIL_LEN];
     let mut missing = PICTURE_TAIL_LEN;
     for payload in picture.nal_unit_parts().rev() {

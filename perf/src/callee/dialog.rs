@@ -84,6 +84,8 @@ pub struct Dialog {
     pub invite_source: SocketAddr,
     pub invite_key: String,
     pub media: MediaSession,
+    /// The user part that was called.
+    pub called: String,
     pub plan: Option<MediaPlan>,
     pub answer: String,
     pub sdp_session_id: u64,

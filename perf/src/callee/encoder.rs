@@ -12,8 +12,10 @@ use openh264::encoder::{
     UsageType,
 };
 
+use super::departures;
 use super::packetizer::{PacketizationMode, Payloads};
 use super::picture::Picture;
+use crate::call_clock::PictureIndex;
 
 /// Seconds a recording lasts before it begins again.
 pub(super) const RECORDING_SECONDS: u32 = 10;
@@ -21,7 +23,7 @@ pub(super) const RECORDING_SECONDS: u32 = 10;
 pub(super) const RTP_HEADER_LEN: usize = 12;
 
 /// What the callee's picture is like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct VideoOptions {
     /// Pixels across, even.
     pub width: u16,
@@ -191,6 +193,8 @@ pub(super) struct Recording {
     pub access_units: Vec<Payloads>,
     /// Frames between IDR pictures.
     pub idr_interval_frames: u32,
+    /// By which the sink knows its pictures again.
+    pub index: Arc<PictureIndex>,
 }
 
 impl Recording {
@@ -208,7 +212,14 @@ impl Recording {
                 encoder.encode(index, time, idr).cloned()
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
-        Ok(Arc::new(Self { access_units, idr_interval_frames: options.idr_interval_frames }))
+        Ok(Arc::new(Self::of(access_units, options.idr_interval_frames)))
+    }
+
+    /// A recording of these access units.
+    pub fn of(access_units: Vec<Payloads>, idr_interval_frames: u32) -> Self {
+        let index =
+            Arc::new(PictureIndex::new(access_units.iter().map(|picture| departures::tail(picture).ok())));
+        Self { access_units, idr_interval_frames, index }
     }
 
     /// The index of the next IDR picture at or after frame `index` of the loop.
@@ -232,9 +243,11 @@ mod tests {
             assert_eq!(access_unit.idr, index % 30 == 0, "frame {index}");
             assert!(!access_unit.is_empty());
         }
-        let bits: usize = recording.access_units.iter().map(|unit| unit.octets() * 8).sum();
+        let payloads = recording.access_units.iter().flat_map(Payloads::iter);
+        let bits: usize = payloads.map(|payload| payload.len() * 8).sum();
         let rate = bits / RECORDING_SECONDS as usize;
         assert!((800_000..1_200_000).contains(&rate), "{rate} bit/s");
+        assert!(recording.index.distinct() > 140, "{} of 150 can be told apart", recording.index.distinct());
         assert_eq!((recording.next_idr(0), recording.next_idr(1), recording.next_idr(149)), (0, 30, 0));
     }
 

@@ -3,19 +3,28 @@
 //! Takes: calls and what was agreed for them. Gives: ports for the session description.
 //! Leaves out: sending (`sender`).
 
+use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::mpsc::{self, Sender as CommandSender};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use anyhow::Context;
 
+use super::audio::{AudioCodec, AudioRecording, Sound};
 use super::encoder::{ParameterSets, PictureEncoder, Recording, VideoOptions};
-use super::packetizer::PacketizationMode;
+use super::network::NetworkProfile;
+use super::packetizer::{PacketizationMode, Payloads};
+use super::profile::CallProfile;
 use super::sdp::{LocalPorts, MediaPlan};
-use super::sender::{Command, Pictures, Recordings, Sender, mode_index};
+use super::sender::{Call, Command, Pictures, Recordings, Sender, SenderContext, Sounds, mode_index};
 use super::sockets::Sockets;
 use super::statistics::Tally;
+use crate::call_clock::CallClock;
+
+/// Name of the threads that send, by which their CPU time can be told apart.
+pub const THREAD_NAME: &str = "callee-media";
 
 /// Where the callee's pictures come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -27,13 +36,24 @@ pub enum PictureSource {
     Recorded,
 }
 
+/// What media sessions are made with.
+pub(super) struct MediaOptions {
+    /// At least one.
+    pub profiles: Vec<CallProfile>,
+    pub source: PictureSource,
+    pub network: NetworkProfile,
+    /// The kernel cuts the datagrams of one picture from one piece (UDP GSO).
+    pub segmentation: bool,
+    pub clock: Option<Arc<CallClock>>,
+}
+
 /// Makes media sessions.
 pub(super) struct Media {
     address: IpAddr,
-    video: VideoOptions,
-    tally: Arc<Tally>,
+    context: SenderContext,
     shared: Option<SharedSender>,
-    sprop_parameter_sets: String,
+    /// By profile.
+    sprop_parameter_sets: Vec<String>,
     threads: Vec<JoinHandle<()>>,
     next_session: u64,
 }
@@ -47,40 +67,46 @@ struct SharedSender {
 /// One call's hold on its sender; dropping it ends the media.
 pub(super) struct MediaSession {
     session: u64,
+    profile: usize,
     commands: CommandSender<Command>,
     ports: LocalPorts,
     started: bool,
 }
 
 impl Media {
-    /// Prepares the pictures. Encodes, so it takes a second or two when recorded: call it where blocking is allowed.
+    /// Prepares pictures and sound. Encodes, so it takes a second or two for each recorded profile: call it where
+    /// blocking is allowed.
     ///
     /// # Errors
-    /// When the codec fails, no port is free, or no thread can start.
-    pub fn new(
-        address: IpAddr,
-        video: VideoOptions,
-        source: PictureSource,
-        tally: Arc<Tally>,
-    ) -> anyhow::Result<Self> {
-        video.check()?;
-        let mut specimen = PictureEncoder::new(video, video.packetization_mode)?;
-        specimen.encode(0, std::time::Duration::ZERO, true)?;
-        let ParameterSets { sps, pps } = specimen.parameter_sets();
-        let sprop_parameter_sets = format!("{},{}", base64(sps), base64(pps));
+    /// When an option is out of range, a codec fails, no port is free, or no thread can start.
+    pub fn new(address: IpAddr, options: MediaOptions, tally: Arc<Tally>) -> anyhow::Result<Self> {
+        options.network.check()?;
+        let mut sprop_parameter_sets = Vec::new();
+        for CallProfile { video, .. } in &options.profiles {
+            video.check()?;
+            let mut specimen = PictureEncoder::new(*video, video.packetization_mode)?;
+            specimen.encode(0, std::time::Duration::ZERO, true)?;
+            let ParameterSets { sps, pps } = specimen.parameter_sets();
+            sprop_parameter_sets.push(format!("{},{}", base64(sps), base64(pps)));
+        }
+        let context = SenderContext {
+            sounds: sounds(&options.profiles, options.source)?,
+            profiles: options.profiles.into(),
+            tally,
+            clock: options.clock,
+            network: options.network,
+            segmentation: options.segmentation,
+        };
         let mut media = Self {
             address,
-            video,
-            tally,
+            context,
             shared: None,
             sprop_parameter_sets,
             threads: Vec::new(),
             next_session: 0,
         };
-        if source == PictureSource::Recorded {
-            let recordings = Recordings::default();
-            let mode = video.packetization_mode;
-            let _ = recordings[mode_index(mode)].set(Recording::new(video, mode)?);
+        if options.source == PictureSource::Recorded {
+            let recordings = recordings(&media.context.profiles)?;
             let sockets = Arc::new(Sockets::bind(address).context("media ports")?);
             let commands = media.spawn(&sockets, Pictures::Recorded(Arc::clone(&recordings)))?;
             media.shared = Some(SharedSender { sockets, commands, recordings });
@@ -88,11 +114,11 @@ impl Media {
         Ok(media)
     }
 
-    /// Ports for a new call.
+    /// Ports for a new call of profile number `profile`.
     ///
     /// # Errors
     /// When no port is free or no thread can start.
-    pub fn open(&mut self) -> anyhow::Result<MediaSession> {
+    pub fn open(&mut self, profile: usize) -> anyhow::Result<MediaSession> {
         let (commands, ports) = match &self.shared {
             Some(shared) => (shared.commands.clone(), shared.sockets.ports),
             None => {
@@ -102,24 +128,21 @@ impl Media {
             }
         };
         self.next_session += 1;
-        Ok(MediaSession { session: self.next_session, commands, ports, started: false })
+        Ok(MediaSession { session: self.next_session, profile, commands, ports, started: false })
     }
 
     /// Sees to it that pictures for `mode` exist; they are recorded beside the running calls.
-    pub fn prepare(&self, mode: PacketizationMode) {
+    pub fn prepare(&self, profile: usize, mode: PacketizationMode) {
         let Some(shared) = &self.shared else { return };
-        if shared.recordings[mode_index(mode)].get().is_some() {
+        if shared.recordings[profile][mode_index(mode)].get().is_some() {
             return;
         }
-        let (recordings, video) = (Arc::clone(&shared.recordings), self.video);
+        let (recordings, video) = (Arc::clone(&shared.recordings), self.context.profiles[profile].video);
         let recorded = std::thread::Builder::new().name("callee-recorder".into()).spawn(move || {
-            recordings[mode_index(mode)].get_or_init(|| {
+            recordings[profile][mode_index(mode)].get_or_init(|| {
                 Recording::new(video, mode).unwrap_or_else(|error| {
                     tracing::warn!(%error, "no recording, calls in this mode stay without picture");
-                    Arc::new(Recording {
-                        access_units: vec![super::packetizer::Payloads::default()],
-                        idr_interval_frames: 1,
-                    })
+                    Arc::new(Recording::of(vec![Payloads::default()], 1))
                 })
             });
         });
@@ -128,12 +151,17 @@ impl Media {
         }
     }
 
-    pub fn video(&self) -> &VideoOptions {
-        &self.video
+    /// Where the harness talks to the sender that all calls share.
+    pub fn commands(&self) -> Option<CommandSender<Command>> {
+        self.shared.as_ref().map(|shared| shared.commands.clone())
     }
 
-    pub fn sprop_parameter_sets(&self) -> &str {
-        &self.sprop_parameter_sets
+    pub fn profiles(&self) -> &[CallProfile] {
+        &self.context.profiles
+    }
+
+    pub fn sprop_parameter_sets(&self, profile: usize) -> &str {
+        &self.sprop_parameter_sets[profile]
     }
 
     /// Ends the senders and waits for their threads. All sessions must be dropped.
@@ -152,13 +180,46 @@ impl Media {
         pictures: Pictures,
     ) -> anyhow::Result<CommandSender<Command>> {
         let (commands, receiver) = mpsc::channel();
-        let sender =
-            Sender::new(Arc::clone(sockets), self.video, pictures, receiver, Arc::clone(&self.tally));
-        let thread = std::thread::Builder::new().name("callee-media".into()).spawn(move || sender.run())?;
+        let sender = Sender::new(self.context.clone(), Arc::clone(sockets), pictures, receiver);
+        let thread = std::thread::Builder::new().name(THREAD_NAME.into()).spawn(move || sender.run())?;
         self.threads.retain(|thread| !thread.is_finished());
         self.threads.push(thread);
         Ok(commands)
     }
+}
+
+/// The sound that the profiles name, and G.711 for callers that offer nothing else.
+fn sounds(profiles: &[CallProfile], source: PictureSource) -> anyhow::Result<Sounds> {
+    let sound = match source {
+        PictureSource::Live => Sound::Tone,
+        PictureSource::Recorded => Sound::Speech,
+    };
+    let named = profiles.iter().filter_map(|profile| profile.audio);
+    let mut sounds = HashMap::new();
+    for codec in [AudioCodec::Pcmu, AudioCodec::Pcma].into_iter().chain(named) {
+        if !sounds.contains_key(&codec) {
+            sounds.insert(codec, AudioRecording::new(codec, sound)?);
+        }
+    }
+    Ok(Arc::new(sounds))
+}
+
+/// One recording for each kind of picture, in the mode it prefers.
+fn recordings(profiles: &[CallProfile]) -> anyhow::Result<Recordings> {
+    let mut made: HashMap<VideoOptions, Arc<Recording>> = HashMap::new();
+    let mut recordings = Vec::new();
+    for CallProfile { video, .. } in profiles {
+        let mode = video.packetization_mode;
+        let recording = match made.get(video) {
+            Some(recording) => Arc::clone(recording),
+            None => Recording::new(*video, mode)?,
+        };
+        made.insert(*video, Arc::clone(&recording));
+        let modes = [OnceLock::new(), OnceLock::new()];
+        let _ = modes[mode_index(mode)].set(recording);
+        recordings.push(modes);
+    }
+    Ok(recordings.into())
 }
 
 impl MediaSession {
@@ -166,13 +227,24 @@ impl MediaSession {
         self.ports
     }
 
+    pub fn profile(&self) -> usize {
+        self.profile
+    }
+
     /// Begins sending by `plan`, or goes on by a new one.
-    pub fn set_plan(&mut self, call_id: &str, plan: MediaPlan) {
+    pub fn set_plan(&mut self, call_id: &str, called: &str, plan: MediaPlan, now: Instant) {
         let session = self.session;
         let command = if std::mem::replace(&mut self.started, true) {
-            Command::Update { session, plan }
+            Command::Update { session, plan: Box::new(plan) }
         } else {
-            Command::Start { session, call_id: call_id.to_owned(), plan }
+            Command::Start(Box::new(Call {
+                session,
+                call_id: call_id.to_owned(),
+                called: called.to_owned(),
+                profile: self.profile,
+                answered: now,
+                plan,
+            }))
         };
         // A sender that is gone has said why; the call goes on without media.
         let _ = self.commands.send(command);

@@ -3,9 +3,11 @@
 //! own, so that it is independent of what it calls for.
 //!
 //! Takes: INVITE, re-INVITE, UPDATE, BYE, CANCEL, OPTIONS, INFO, REGISTER over UDP or TCP; RTP, RTCP.
-//! Gives: H.264 with a flash each second, G.711 with a beep at each flash, sender reports; counts and events.
+//! Gives: H.264 with a flash each second, sound with a beep at each flash in the codec asked for, sender reports; counts
+//! and events.
 //! Leaves out: placing calls, SRTP, reliable provisional responses.
 
+mod audio;
 mod departures;
 mod dialog;
 mod digest;
@@ -13,8 +15,10 @@ mod encoder;
 mod font;
 mod media;
 mod message;
+mod network;
 mod packetizer;
 mod picture;
+mod profile;
 mod rtcp;
 mod sdp;
 mod sender;
@@ -23,7 +27,6 @@ mod statistics;
 #[allow(unsafe_code)]
 mod syscall;
 mod telephone_event;
-mod tone;
 mod transport;
 mod unsignalled;
 mod user_agent;
@@ -39,20 +42,25 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub use audio::{AudioCodec, BEEP_SAMPLES};
 pub use departures::{Departure, PICTURE_TAIL_LEN, PictureTail, picture_tails};
 pub use encoder::VideoOptions;
-pub use media::PictureSource;
+pub use media::{PictureSource, THREAD_NAME};
+pub use network::{JITTER_MAX, NetworkProfile};
 pub use packetizer::PacketizationMode;
 pub use picture::{FLASH_FRAMES, flash_region};
+pub use profile::CallProfile;
 pub use statistics::{CalleeEvent, CalleeStatistics, Lateness};
-pub use tone::{BEEP_SAMPLES, Law};
 pub use unsignalled::UnsignalledCalls;
 
 use digest::Authenticator;
-use media::Media;
+use media::{Media, MediaOptions};
+use sender::Command;
 use statistics::Tally;
 use transport::Endpoint;
 use user_agent::{Policy, UserAgent};
+
+use crate::call_clock::CallClock;
 
 /// How SIP comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -75,8 +83,17 @@ pub struct CalleeOptions {
     pub video: VideoOptions,
     /// Whether pictures are encoded for each call or once for all.
     pub pictures: PictureSource,
-    /// The law of G.711 to take when it is offered; `None` takes the first of the offer.
-    pub law: Option<Law>,
+    /// The codec of the sound to take when it is offered; else, and when `None`, the first G.711 of the offer.
+    pub codec: Option<AudioCodec>,
+    /// Kinds of calls beside that of `video` and `codec`, which they replace when there are any: a user part that
+    /// begins with `pN-` gets number N, all others number 0.
+    pub profiles: Vec<CallProfile>,
+    /// What the network does to RTP packets on their way to the caller.
+    pub network: NetworkProfile,
+    /// Gives the kernel the packets of a picture in one piece (UDP GSO), which is cheaper.
+    pub segmentation: bool,
+    /// Where answers and pictures are told of when they leave.
+    pub clock: Option<Arc<CallClock>>,
     /// User and password to ask for before a call or a registration is taken.
     pub auth: Option<(String, String)>,
     /// How long it rings before the answer.
@@ -92,7 +109,11 @@ impl Default for CalleeOptions {
             transport: SipTransport::Udp,
             video: VideoOptions::default(),
             pictures: PictureSource::Live,
-            law: None,
+            codec: None,
+            profiles: Vec::new(),
+            network: NetworkProfile::default(),
+            segmentation: false,
+            clock: None,
             auth: None,
             answer_after: Duration::ZERO,
             calls_max: 4_096,
@@ -107,11 +128,14 @@ impl fmt::Debug for CalleeOptions {
             .field("transport", &self.transport)
             .field("video", &self.video)
             .field("pictures", &self.pictures)
-            .field("law", &self.law)
+            .field("codec", &self.codec)
+            .field("profiles", &self.profiles)
+            .field("network", &self.network)
+            .field("segmentation", &self.segmentation)
             .field("auth", &self.auth.as_ref().map(|(user, _)| (user, "***")))
             .field("answer_after", &self.answer_after)
             .field("calls_max", &self.calls_max)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -119,6 +143,7 @@ impl fmt::Debug for CalleeOptions {
 pub struct Callee {
     local_addr: SocketAddr,
     tally: Arc<Tally>,
+    commands: Option<std::sync::mpsc::Sender<Command>>,
     stop: CancellationToken,
     task: Option<JoinHandle<()>>,
 }
@@ -137,8 +162,16 @@ impl Callee {
         let local_addr = endpoint.local_addr()?;
         let tally = Arc::new(Tally::new());
         let media = {
-            let (tally, video, pictures) = (Arc::clone(&tally), options.video, options.pictures);
-            tokio::task::spawn_blocking(move || Media::new(local_addr.ip(), video, pictures, tally))
+            let single = CallProfile { video: options.video, audio: options.codec };
+            let media = MediaOptions {
+                profiles: if options.profiles.is_empty() { vec![single] } else { options.profiles },
+                source: options.pictures,
+                network: options.network,
+                segmentation: options.segmentation,
+                clock: options.clock,
+            };
+            let tally = Arc::clone(&tally);
+            tokio::task::spawn_blocking(move || Media::new(local_addr.ip(), media, tally))
                 .await
                 .context("callee: pictures")??
         };
@@ -146,14 +179,14 @@ impl Callee {
             local: local_addr,
             tcp: options.transport == SipTransport::Tcp,
             calls_max: options.calls_max,
-            law: options.law,
             answer_after: options.answer_after,
         };
         let authenticator = options.auth.map(|(user, password)| Authenticator::new(user, password));
+        let commands = media.commands();
         let agent = UserAgent::new(policy, authenticator, media, Arc::clone(&tally));
         let stop = CancellationToken::new();
         let task = tokio::spawn(transport::serve(endpoint, agent, stop.clone()));
-        Ok(Self { local_addr, tally, stop, task: Some(task) })
+        Ok(Self { local_addr, tally, commands, stop, task: Some(task) })
     }
 
     /// Where SIP comes in.
@@ -192,6 +225,15 @@ impl Callee {
         self.tally.departures().take()
     }
 
+    /// Stops the RTP of the call to this user part for good, as whoever hangs up does: what it sent can then arrive
+    /// before its ports are closed. Only for recorded pictures.
+    pub fn mute(&self, called: &str) {
+        if let Some(commands) = &self.commands {
+            // A sender that is gone sends nothing.
+            let _ = commands.send(Command::Mute { called: called.to_owned() });
+        }
+    }
+
     /// What happens from now on.
     pub fn events(&self) -> broadcast::Receiver<CalleeEvent> {
         self.tally.subscribe()
@@ -200,6 +242,8 @@ impl Callee {
     /// Hangs up with BYE, waits up to two seconds for the answers, and stops all threads.
     pub async fn shutdown(mut self) {
         self.stop.cancel();
+        // The sender ends when nobody can command it any more.
+        self.commands = None;
         if let Some(task) = self.task.take()
             && task.await.is_err()
         {

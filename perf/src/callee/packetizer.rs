@@ -14,7 +14,7 @@ const SPS: u8 = 7;
 const PPS: u8 = 8;
 
 /// `packetization-mode` (RFC 6184 §8.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum PacketizationMode {
     /// Mode 0: every NAL unit in a packet of its own.
     SingleNalUnit,
@@ -77,6 +77,11 @@ impl Payloads {
         })
     }
 
+    /// The payload at `place` in sending order.
+    pub fn payload(&self, place: usize) -> &[u8] {
+        &self.octets[self.ranges[place].clone()]
+    }
+
     /// How many payloads there are.
     pub fn len(&self) -> usize {
         self.ranges.len()
@@ -85,11 +90,6 @@ impl Payloads {
     /// Whether there is none: the encoder skipped the picture.
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
-    }
-
-    /// Octets of all payloads together.
-    pub fn octets(&self) -> usize {
-        self.octets.len()
     }
 
     fn single(&mut self, nal_unit: &[u8]) {

@@ -5,8 +5,8 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
+use super::audio::AudioCodec;
 use super::packetizer::PacketizationMode;
-use super::tone::Law;
 
 /// Octets of the longest session description we read.
 const DESCRIPTION_LEN_MAX: usize = 32 * 1024;
@@ -99,7 +99,7 @@ pub(super) struct Route {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AudioPlan {
     pub route: Route,
-    pub law: Law,
+    pub codec: AudioCodec,
     pub payload_type: u8,
     pub telephone_event: Option<u8>,
 }
@@ -123,8 +123,8 @@ pub(super) struct MediaPlan {
 pub(super) struct Capabilities<'a> {
     pub ports: LocalPorts,
     pub mode: PacketizationMode,
-    /// The law to take when it is offered, wherever it stands.
-    pub law: Option<Law>,
+    /// The codec to take when it is offered, wherever it stands; else the first G.711.
+    pub codec: Option<AudioCodec>,
     /// Base64 of SPS and PPS, joined by a comma.
     pub sprop_parameter_sets: &'a str,
     pub session_id: u64,
@@ -209,39 +209,33 @@ const fn mode_number(mode: PacketizationMode) -> u8 {
 
 fn answer_audio(offer: &Media<'_>, local: &Capabilities<'_>, text: &mut String) -> Option<AudioPlan> {
     let route = offer.route()?;
-    // RFC 3264 §6.1: the offerer's order of formats is its preference.
-    let laws: Vec<(u8, Law)> = offer
+    let codecs: Vec<(u8, AudioCodec)> = offer
         .payload_types()
-        .filter_map(|payload_type| {
-            let law = match (payload_type, offer.encoding(payload_type)) {
-                (_, Some(encoding)) if encoding_is(encoding, "PCMU", "8000") => Law::Pcmu,
-                (_, Some(encoding)) if encoding_is(encoding, "PCMA", "8000") => Law::Pcma,
-                (0, None) => Law::Pcmu,
-                (8, None) => Law::Pcma,
-                _ => return None,
-            };
-            Some((payload_type, law))
-        })
+        .filter_map(|payload_type| Some((payload_type, offer.codec(payload_type)?)))
         .collect();
-    let preferred = laws.iter().find(|(_, law)| Some(*law) == local.law);
-    let (payload_type, law) = preferred.or(laws.first()).copied()?;
-    let telephone_event = offer.payload_types().find(|payload_type| {
-        offer.encoding(*payload_type).is_some_and(|encoding| encoding_is(encoding, "telephone-event", "8000"))
-    });
-    let name = match law {
-        Law::Pcmu => "PCMU",
-        Law::Pcma => "PCMA",
+    let preferred = codecs.iter().find(|(_, codec)| Some(*codec) == local.codec);
+    // RFC 3264 §6.1: the offerer's order of formats is its preference.
+    let first = codecs.iter().find(|(_, codec)| matches!(codec, AudioCodec::Pcmu | AudioCodec::Pcma));
+    let (payload_type, codec) = preferred.or(first).copied()?;
+    // RFC 4733 §2.1: events have the clock of the sound they belong to.
+    let event = |clock_hz: u64| {
+        let name = format!("telephone-event/{clock_hz}");
+        let is_event =
+            |number: &u8| offer.encoding(*number).is_some_and(|encoding| encoding_is(encoding, &name));
+        offer.payload_types().find(is_event).map(|number| (number, clock_hz))
     };
+    let telephone_event = event(codec.clock_hz()).or_else(|| event(8_000));
     let _ = write!(text, "m=audio {} {} {payload_type}", local.ports.audio, offer.protocol);
-    if let Some(event) = telephone_event {
+    if let Some((event, _)) = telephone_event {
         let _ = write!(text, " {event}");
     }
-    let _ = write!(text, "\r\na=rtpmap:{payload_type} {name}/8000\r\na=ptime:20\r\n");
-    if let Some(event) = telephone_event {
-        let _ = write!(text, "a=rtpmap:{event} telephone-event/8000\r\na=fmtp:{event} 0-15\r\n");
+    let _ = write!(text, "\r\na=rtpmap:{payload_type} {}\r\na=ptime:20\r\n", codec.rtpmap());
+    if let Some((event, clock)) = telephone_event {
+        let _ = write!(text, "a=rtpmap:{event} telephone-event/{clock}\r\na=fmtp:{event} 0-15\r\n");
     }
     offer.answer_common(local.ports.audio_rtcp, text);
-    Some(AudioPlan { route, law, payload_type, telephone_event })
+    let telephone_event = telephone_event.map(|(event, _)| event);
+    Some(AudioPlan { route, codec, payload_type, telephone_event })
 }
 
 fn answer_video(offer: &Media<'_>, local: &Capabilities<'_>, text: &mut String) -> Option<VideoPlan> {
@@ -249,7 +243,7 @@ fn answer_video(offer: &Media<'_>, local: &Capabilities<'_>, text: &mut String) 
     let candidates: Vec<(u8, PacketizationMode, Option<&str>)> = offer
         .payload_types()
         .filter(|payload_type| {
-            offer.encoding(*payload_type).is_some_and(|encoding| encoding_is(encoding, "H264", "90000"))
+            offer.encoding(*payload_type).is_some_and(|encoding| encoding_is(encoding, "H264/90000"))
         })
         .filter_map(|payload_type| {
             let mode = match offer.parameter(payload_type, "packetization-mode") {
@@ -318,6 +312,19 @@ impl<'a> Media<'a> {
         self.rtpmap.iter().find(|(number, _)| *number == payload_type).map(|(_, encoding)| *encoding)
     }
 
+    fn codec(&self, payload_type: u8) -> Option<AudioCodec> {
+        let Some(encoding) = self.encoding(payload_type) else {
+            // RFC 3551 §6: static payload types need no rtpmap.
+            return match payload_type {
+                0 => Some(AudioCodec::Pcmu),
+                8 => Some(AudioCodec::Pcma),
+                9 => Some(AudioCodec::G722),
+                _ => None,
+            };
+        };
+        AudioCodec::ALL.into_iter().find(|codec| encoding_is(encoding, codec.rtpmap()))
+    }
+
     fn parameter(&self, payload_type: u8, name: &str) -> Option<&'a str> {
         let (_, parameters) = self.fmtp.iter().find(|(number, _)| *number == payload_type)?;
         parameters
@@ -340,9 +347,14 @@ impl<'a> Media<'a> {
     }
 }
 
-fn encoding_is(encoding: &str, name: &str, rate: &str) -> bool {
-    let mut parts = encoding.split('/');
-    parts.next().is_some_and(|part| part.eq_ignore_ascii_case(name)) && parts.next() == Some(rate)
+/// Whether `encoding` has the name and the clock of `expected`; how many channels does not matter.
+fn encoding_is(encoding: &str, expected: &str) -> bool {
+    let (mut parts, mut wanted) = (encoding.split('/'), expected.split('/'));
+    let mut same = || match (parts.next(), wanted.next()) {
+        (Some(part), Some(wanted)) => part.eq_ignore_ascii_case(wanted),
+        _ => false,
+    };
+    same() && same()
 }
 
 fn parse(description: &[u8]) -> Result<Vec<Media<'_>>, SdpError> {
@@ -433,7 +445,14 @@ mod tests {
             video: 3,
             video_rtcp: 4,
         };
-        Capabilities { ports, mode, law: None, sprop_parameter_sets: "Z0I=,aM4=", session_id: 1, version: 1 }
+        Capabilities {
+            ports,
+            mode,
+            codec: None,
+            sprop_parameter_sets: "Z0I=,aM4=",
+            session_id: 1,
+            version: 1,
+        }
     }
 
     fn plan(offer: &str) -> MediaPlan {
@@ -441,21 +460,50 @@ mod tests {
     }
 
     #[test]
-    fn picks_the_first_law_and_the_preferred_mode() {
+    fn picks_the_first_codec_and_the_preferred_mode() {
         let (text, agreed) =
             answer(OFFER.as_bytes(), &capabilities(PacketizationMode::NonInterleaved)).unwrap();
         let audio = agreed.audio.unwrap();
-        assert_eq!((audio.law, audio.payload_type, audio.telephone_event), (Law::Pcma, 8, Some(101)));
+        assert_eq!(
+            (audio.codec, audio.payload_type, audio.telephone_event),
+            (AudioCodec::Pcma, 8, Some(101))
+        );
         let video = agreed.video.unwrap();
         assert_eq!((video.payload_type, video.mode), (97, PacketizationMode::NonInterleaved));
         assert_eq!(video.route.rtcp.port(), 4003);
         assert!(text.contains("profile-level-id=42C01E;packetization-mode=1"), "{text}");
         assert!(text.contains("a=rtcp-fb:97 ccm fir"), "{text}");
 
-        let local = Capabilities { law: Some(Law::Pcmu), ..capabilities(PacketizationMode::SingleNalUnit) };
+        let local =
+            Capabilities { codec: Some(AudioCodec::Pcmu), ..capabilities(PacketizationMode::SingleNalUnit) };
         let (_, agreed) = answer(OFFER.as_bytes(), &local).unwrap();
         assert_eq!(agreed.audio.unwrap().payload_type, 0);
         assert_eq!(agreed.video.unwrap().payload_type, 96);
+    }
+
+    #[test]
+    fn takes_the_codec_it_is_told_to_if_it_is_offered_and_g711_else() {
+        let offer = "v=0\r\nc=IN IP4 127.0.0.1\r\nm=audio 4000 RTP/AVP 107 9 108 0 101 102\r\n\
+            a=rtpmap:107 opus/48000/2\r\na=rtpmap:108 speex/16000\r\na=rtpmap:101 telephone-event/8000\r\n\
+            a=rtpmap:102 telephone-event/48000\r\n";
+        let agreed = |codec| {
+            let local = Capabilities { codec, ..capabilities(PacketizationMode::NonInterleaved) };
+            let (text, plan) = answer(offer.as_bytes(), &local).unwrap();
+            let audio = plan.audio.unwrap();
+            (audio.codec, audio.payload_type, audio.telephone_event, text)
+        };
+        let (codec, payload_type, event, text) = agreed(Some(AudioCodec::Opus));
+        assert_eq!((codec, payload_type, event), (AudioCodec::Opus, 107, Some(102)));
+        assert!(text.contains("a=rtpmap:107 opus/48000/2\r\n"), "{text}");
+        assert!(text.contains("a=rtpmap:102 telephone-event/48000\r\n"), "{text}");
+        let of = |codec| {
+            let (codec, payload_type, event, _) = agreed(codec);
+            (codec, payload_type, event)
+        };
+        assert_eq!(of(Some(AudioCodec::G722)), (AudioCodec::G722, 9, Some(101)));
+        assert_eq!(of(Some(AudioCodec::SpeexWideband)), (AudioCodec::SpeexWideband, 108, Some(101)));
+        assert_eq!(of(Some(AudioCodec::SpeexNarrowband)), (AudioCodec::Pcmu, 0, Some(101)));
+        assert_eq!(of(None), (AudioCodec::Pcmu, 0, Some(101)));
     }
 
     #[test]

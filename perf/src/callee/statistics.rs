@@ -45,6 +45,8 @@ pub struct CalleeStatistics {
     pub idr_pictures: u64,
     /// Pictures left out because the sender was late.
     pub pictures_skipped: u64,
+    /// RTP packets that the network profile lost: they were never sent.
+    pub packets_lost_on_purpose: u64,
     /// RTP packets the kernel did not take.
     pub send_failures: u64,
     /// Sender reports sent.
@@ -65,6 +67,28 @@ pub struct CalleeStatistics {
     pub digits: u64,
     /// Gauge: packets that receiver reports call lost, over the calls that are up.
     pub lost_reported: i64,
+}
+
+impl CalleeStatistics {
+    /// Adds what a sender counted.
+    pub(super) fn add(&mut self, counted: &Self) {
+        self.video_packets += counted.video_packets;
+        self.audio_packets += counted.audio_packets;
+        self.octets += counted.octets;
+        self.pictures += counted.pictures;
+        self.idr_pictures += counted.idr_pictures;
+        self.pictures_skipped += counted.pictures_skipped;
+        self.packets_lost_on_purpose += counted.packets_lost_on_purpose;
+        self.send_failures += counted.send_failures;
+        self.sender_reports += counted.sender_reports;
+        self.plis += counted.plis;
+        self.firs += counted.firs;
+        self.rtp_received += counted.rtp_received;
+        self.rtcp_received += counted.rtcp_received;
+        self.datagrams_refused += counted.datagrams_refused;
+        self.digits += counted.digits;
+        self.lost_reported += counted.lost_reported;
+    }
 }
 
 /// Something that happened in a call.

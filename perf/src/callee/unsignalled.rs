@@ -5,15 +5,18 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context;
 
+use super::audio::AudioCodec;
 use super::departures::Departure;
 use super::encoder::VideoOptions;
-use super::media::{Media, MediaSession, PictureSource};
+use super::media::{Media, MediaOptions, MediaSession, PictureSource};
+use super::network::NetworkProfile;
+use super::profile::CallProfile;
 use super::sdp::{AudioPlan, MediaPlan, Route, VideoPlan};
 use super::statistics::{CalleeStatistics, Lateness, Tally};
-use super::tone::Law;
 
 /// Payload type of PCMU (RFC 3551 §6).
 const PCMU: u8 = 0;
@@ -37,9 +40,15 @@ impl UnsignalledCalls {
     pub async fn prepare(video: VideoOptions) -> anyhow::Result<Self> {
         let tally = Arc::new(Tally::new());
         let shared = Arc::clone(&tally);
-        let media = tokio::task::spawn_blocking(move || {
-            Media::new(IpAddr::V4(Ipv4Addr::LOCALHOST), video, PictureSource::Recorded, shared)
-        });
+        let options = MediaOptions {
+            profiles: vec![CallProfile { video, audio: Some(AudioCodec::Pcmu) }],
+            source: PictureSource::Recorded,
+            network: NetworkProfile::default(),
+            segmentation: false,
+            clock: None,
+        };
+        let media =
+            tokio::task::spawn_blocking(move || Media::new(IpAddr::V4(Ipv4Addr::LOCALHOST), options, shared));
         let media = media.await.context("pictures")??;
         Ok(Self { media: Some(media), video, tally, sessions: Vec::new(), begun: 0 })
     }
@@ -49,7 +58,7 @@ impl UnsignalledCalls {
     /// # Errors
     /// When there is no sender any more.
     pub fn begin(&mut self, audio: SocketAddr, video: SocketAddr) -> anyhow::Result<()> {
-        let mut session = self.media.as_mut().context("the senders have ended")?.open()?;
+        let mut session = self.media.as_mut().context("the senders have ended")?.open(0)?;
         let route = |rtp: SocketAddr| Route {
             rtp,
             rtcp: SocketAddr::new(rtp.ip(), rtp.port() + 1),
@@ -59,7 +68,7 @@ impl UnsignalledCalls {
         let plan = MediaPlan {
             audio: Some(AudioPlan {
                 route: route(audio),
-                law: Law::Pcmu,
+                codec: AudioCodec::Pcmu,
                 payload_type: PCMU,
                 telephone_event: None,
             }),
@@ -69,7 +78,8 @@ impl UnsignalledCalls {
                 payload_type: H264,
             }),
         };
-        session.set_plan(&format!("unsignalled-{}", self.begun), plan);
+        let name = format!("unsignalled-{}", self.begun);
+        session.set_plan(&name, &name, plan, Instant::now());
         self.sessions.push(session);
         self.begun += 1;
         Ok(())
@@ -87,7 +97,7 @@ impl UnsignalledCalls {
 
     /// The session description (RFC 8866) for whoever receives a call at these ports.
     pub fn session_description(&self, audio: SocketAddr, video: SocketAddr) -> String {
-        let sets = self.media.as_ref().map_or("", Media::sprop_parameter_sets);
+        let sets = self.media.as_ref().map_or("", |media| media.sprop_parameter_sets(0));
         format!(
             "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=call\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
              m=audio {} RTP/AVP {PCMU}\r\na=rtpmap:{PCMU} PCMU/8000\r\n\
@@ -102,7 +112,7 @@ impl UnsignalledCalls {
 
     /// The base64 of the parameter sets, with a comma between them (RFC 6184 §8.1).
     pub fn parameter_sets(&self) -> &str {
-        self.media.as_ref().map_or("", Media::sprop_parameter_sets)
+        self.media.as_ref().map_or("", |media| media.sprop_parameter_sets(0))
     }
 
     /// The counters as they are now.

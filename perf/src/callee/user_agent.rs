@@ -19,11 +19,11 @@ use super::dialog::{
 use super::digest::Authenticator;
 use super::media::{Media, MediaSession};
 use super::message::{self, Envelope};
+use super::profile;
 use super::sdp::{self, Capabilities, SdpError};
 use super::sender::random_u32;
 use super::statistics::{CalleeEvent, Tally};
 use super::telephone_event::info_digits;
-use super::tone::Law;
 
 /// Transactions remembered; further requests get 503 until old ones are forgotten.
 const TRANSACTIONS_MAX: usize = 65_536;
@@ -53,8 +53,6 @@ pub(super) struct Policy {
     pub local: SocketAddr,
     pub tcp: bool,
     pub calls_max: usize,
-    /// The law to prefer over the offer's order.
-    pub law: Option<Law>,
     /// How long it rings.
     pub answer_after: Duration,
 }
@@ -207,7 +205,7 @@ impl UserAgent {
             tcp => tcp,
         };
         if request.method == Method::Ack {
-            self.handle_ack(&request, &envelope);
+            self.handle_ack(&request, &envelope, now);
             return Some(());
         }
         let key = transaction_key(&envelope.branch, request.method);
@@ -262,7 +260,9 @@ impl UserAgent {
             self.refuse(&request, status, &key, peer, now);
             return;
         }
-        let media = match self.media.open() {
+        let called = request.uri.auth.as_ref().map(|auth| auth.user.clone()).unwrap_or_default();
+        let profile = profile::number(&called, self.media.profiles().len());
+        let media = match self.media.open(profile) {
             Ok(media) => media,
             Err(error) => {
                 tracing::warn!(%error, "no media for a call");
@@ -289,7 +289,7 @@ impl UserAgent {
             }
         };
         if let Some(video) = plan.and_then(|plan| plan.video) {
-            self.media.prepare(video.mode);
+            self.media.prepare(profile, video.mode);
         }
         let local_tag = format!("{:08x}{:08x}", random_u32(), random_u32());
         let id = DialogId {
@@ -317,6 +317,7 @@ impl UserAgent {
             invite_source: source,
             invite_key: key.clone(),
             media,
+            called,
             plan,
             answer,
             sdp_session_id,
@@ -352,7 +353,7 @@ impl UserAgent {
         );
         dialog.state = DialogState::Answered;
         if let Some(plan) = dialog.plan {
-            dialog.media.set_plan(&id.call_id, plan);
+            dialog.media.set_plan(&id.call_id, &dialog.called, plan, now);
         }
         self.transmits.push_back((dialog.peer, response.clone()));
         if let Some(transaction) = self.server_transactions.get_mut(&dialog.invite_key) {
@@ -363,7 +364,7 @@ impl UserAgent {
         }
     }
 
-    fn handle_ack(&mut self, request: &Request, envelope: &Envelope) {
+    fn handle_ack(&mut self, request: &Request, envelope: &Envelope, now: Instant) {
         let invite_key = transaction_key(&envelope.branch, Method::Invite);
         if let Some(transaction) = self.server_transactions.get_mut(&invite_key) {
             transaction.repetition = None;
@@ -378,16 +379,10 @@ impl UserAgent {
         }
         dialog.state = DialogState::Confirmed;
         if dialog.plan.is_none() {
-            let local = capabilities(
-                &self.media,
-                self.policy.law,
-                &dialog.media,
-                dialog.sdp_session_id,
-                dialog.sdp_version,
-            );
+            let local = capabilities(&self.media, &dialog.media, dialog.sdp_session_id, dialog.sdp_version);
             dialog.plan = sdp::accept(&request.body, &local).ok();
             if let Some(plan) = dialog.plan {
-                dialog.media.set_plan(&id.call_id, plan);
+                dialog.media.set_plan(&id.call_id, &dialog.called, plan, now);
             }
         }
         self.tally.count(|counters| counters.calls_answered += 1);
@@ -488,13 +483,8 @@ impl UserAgent {
         let Some(dialog) = self.dialogs.get_mut(id) else { return };
         let mut body = String::new();
         if !request.body.is_empty() {
-            let local = capabilities(
-                &self.media,
-                self.policy.law,
-                &dialog.media,
-                dialog.sdp_session_id,
-                dialog.sdp_version + 1,
-            );
+            let local =
+                capabilities(&self.media, &dialog.media, dialog.sdp_session_id, dialog.sdp_version + 1);
             match sdp::answer(&request.body, &local) {
                 Ok((answer, plan)) => {
                     dialog.sdp_version += 1;
@@ -503,11 +493,11 @@ impl UserAgent {
                         self.tally.announce(CalleeEvent::Hold { call_id: id.call_id.clone(), held });
                     }
                     if let Some(video) = plan.video {
-                        self.media.prepare(video.mode);
+                        self.media.prepare(dialog.media.profile(), video.mode);
                     }
                     dialog.plan = Some(plan);
                     if !matches!(dialog.state, DialogState::Ringing { .. }) {
-                        dialog.media.set_plan(&id.call_id, plan);
+                        dialog.media.set_plan(&id.call_id, &dialog.called, plan, now);
                     }
                     body = answer;
                 }
@@ -517,13 +507,7 @@ impl UserAgent {
                 }
             }
         } else if request.method == Method::Invite {
-            let local = capabilities(
-                &self.media,
-                self.policy.law,
-                &dialog.media,
-                dialog.sdp_session_id,
-                dialog.sdp_version,
-            );
+            let local = capabilities(&self.media, &dialog.media, dialog.sdp_session_id, dialog.sdp_version);
             body = sdp::offer(&local);
         }
         if let Some(contact) = &envelope.contact {
@@ -678,7 +662,7 @@ impl UserAgent {
     }
 
     fn capabilities<'a>(&'a self, media: &MediaSession, session_id: u64, version: u64) -> Capabilities<'a> {
-        capabilities(&self.media, self.policy.law, media, session_id, version)
+        capabilities(&self.media, media, session_id, version)
     }
 
     fn contact(&self) -> Header {
@@ -694,16 +678,16 @@ impl UserAgent {
 
 fn capabilities<'a>(
     media: &'a Media,
-    law: Option<Law>,
     session: &MediaSession,
     session_id: u64,
     version: u64,
 ) -> Capabilities<'a> {
+    let profile = &media.profiles()[session.profile()];
     Capabilities {
         ports: session.ports(),
-        mode: media.video().packetization_mode,
-        law,
-        sprop_parameter_sets: media.sprop_parameter_sets(),
+        mode: profile.video.packetization_mode,
+        codec: profile.audio,
+        sprop_parameter_sets: media.sprop_parameter_sets(session.profile()),
         session_id,
         version,
     }

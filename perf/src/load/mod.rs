@@ -3,16 +3,22 @@
 //!
 //! Takes: [`LoadOptions`]. Gives: a [`Series`] of [`Report`]s, judged by [`Thresholds`].
 //! Leaves out: other programs than sipcast.
+//!
+//! The sipcast may be started for the load ([`options::OwnSipcast`]) or run already ([`options::SipcastElsewhere`]).
 
+mod calls;
 mod machine;
+pub mod mix;
 pub mod options;
-mod plot;
+pub(crate) mod plot;
 mod process;
-mod product;
+pub(crate) mod product;
 mod progress;
 mod report;
+pub(crate) mod rest;
 mod run;
 mod series;
+mod subject;
 mod thresholds;
 
 use std::pin::pin;
@@ -22,11 +28,13 @@ pub use options::LoadOptions;
 pub use progress::Progress;
 pub use report::Report;
 pub use series::Series;
-pub use thresholds::Thresholds;
+pub use subject::CpuScope;
+pub use thresholds::{Outcome, Thresholds};
 
+use options::SipcastChoice;
 use run::Run;
 
-/// Runs the load for every number of calls, each with a sipcast of its own, and cleans up, also when `interrupt`
+/// Runs the load for every number of calls, each with a fresh sipcast if it is our own, and cleans up, also when `interrupt`
 /// completes first. A run that cannot be made ends the series; the runs before it are kept.
 ///
 /// # Errors
@@ -37,11 +45,14 @@ pub async fn run(
     interrupt: impl Future<Output = ()>,
 ) -> anyhow::Result<Series> {
     options.check()?;
-    let program = product::find_program(options.sipcast.clone()).await?;
+    let program = match &options.sipcast {
+        SipcastChoice::Own(own) => Some(product::find_program(own.program.clone()).await?),
+        SipcastChoice::Elsewhere(_) => None,
+    };
     let mut interrupt = pin!(interrupt);
     let mut series = Series { machine: Machine::this(), runs: Vec::new(), broken_off: None };
     for calls in &options.calls {
-        let made = Run::make(options, *calls, &program, progress, interrupt.as_mut()).await;
+        let made = Run::make(options, *calls, program.as_deref(), progress, interrupt.as_mut()).await;
         progress.clear();
         match made {
             Ok(report) => series.runs.push(report),

@@ -2,8 +2,13 @@
 //! Takes: the texts of the command line. Gives: checked options.
 //! Leaves out: carrying them out (`run`), limits on the outcome (`thresholds`).
 
+use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use super::mix::Mix;
+use crate::callee::NetworkProfile;
 
 /// Calls of one run at most: more SIP users and RTP ports than one machine has for them.
 pub const CALLS_MAX: usize = 5_000;
@@ -17,22 +22,66 @@ pub struct LoadOptions {
     pub calls: Vec<usize>,
     /// How long each run measures.
     pub duration: Duration,
-    /// Video bits a second and call.
-    pub bit_rate_bps: u32,
-    /// Orders a second.
+    /// What kinds of calls there are.
+    pub mix: Mix,
+    /// Orders a second until all calls are made.
     pub ramp_per_second: f64,
+    /// Calls that are ended and ordered anew while measuring, a second; 0: none.
+    pub churn_per_second: f64,
+    /// What the network does to RTP packets on their way to sipcast.
+    pub network: NetworkProfile,
+    /// Gives the kernel the packets of a picture in one piece (UDP GSO).
+    pub segmentation: bool,
     /// What the calls carry and the targets get.
     pub media: MediaChoice,
-    /// The sipcast program; built and found beside our own when not given.
-    pub sipcast: Option<PathBuf>,
-    /// Dataplane shards of sipcast.
-    pub shards: u16,
-    /// Settings of sipcast beside those that the load needs.
-    pub settings: Vec<Setting>,
+    /// The sipcast under load.
+    pub sipcast: SipcastChoice,
+    /// Where calls are published: an RTMP URL without a stream name; a sink of our own when not given.
+    pub target: Option<String>,
+    /// The address that callees and sink have for sipcast.
+    pub address: IpAddr,
     /// SIP over TCP instead of UDP.
     pub tcp: bool,
-    /// Show sipcast's log.
+}
+
+/// The sipcast under load.
+#[derive(Clone, Debug)]
+pub enum SipcastChoice {
+    /// A process of our own.
+    Own(OwnSipcast),
+    /// One that runs already.
+    Elsewhere(SipcastElsewhere),
+}
+
+/// How to start a sipcast.
+#[derive(Clone, Debug, Default)]
+pub struct OwnSipcast {
+    /// The program; built and found beside our own when not given.
+    pub program: Option<PathBuf>,
+    /// Dataplane shards.
+    pub shards: u16,
+    /// Settings beside those that the load needs.
+    pub settings: Vec<Setting>,
+    /// Show its log.
     pub log: bool,
+}
+
+/// Where a sipcast runs.
+#[derive(Clone)]
+pub struct SipcastElsewhere {
+    /// `http://host:port` of its REST interface.
+    pub rest: String,
+    /// A key of its `rest.api_keys`.
+    pub api_key: Option<String>,
+}
+
+impl fmt::Debug for SipcastElsewhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SipcastElsewhere")
+            .field("rest", &self.rest)
+            .field("api_key", &self.api_key.as_ref().map(|_| "***"))
+            .finish()
+    }
 }
 
 impl LoadOptions {
@@ -51,6 +100,20 @@ impl LoadOptions {
         anyhow::ensure!(
             self.media.video || self.media.audio.is_some(),
             "--no-audio and --no-video together leave nothing to send"
+        );
+        if let Some(target) = &self.target {
+            let rest = target.strip_prefix("rtmp://").or_else(|| target.strip_prefix("rtmps://"));
+            anyhow::ensure!(
+                rest.is_some_and(|rest| rest
+                    .split_once('/')
+                    .is_some_and(|(host, app)| !host.is_empty() && !app.is_empty())),
+                "--target: expected rtmp://host[:port]/app or rtmps://host[:port]/app, without a stream name"
+            );
+        }
+        let fewest = self.calls.iter().copied().min().unwrap_or_default() as f64;
+        anyhow::ensure!(
+            self.churn_per_second <= fewest,
+            "--churn: at most one change a second for each call, {fewest}/s for the fewest calls of the series"
         );
         Ok(())
     }

@@ -21,19 +21,19 @@ const LOGARITHMIC_FROM: f64 = 20.0;
 const COLOURS: [&str; 4] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"];
 
 /// One figure over all runs.
-pub(super) struct Line {
+pub(crate) struct Line {
     pub name: &'static str,
     pub points: Vec<(f64, f64)>,
 }
 
 /// Lines with one scale.
-pub(super) struct Panel {
+pub(crate) struct Panel {
     pub title: &'static str,
     pub lines: Vec<Line>,
 }
 
 /// The document.
-pub(super) fn svg(panels: &[Panel], axis: &str, foot: &str) -> String {
+pub(crate) fn svg(panels: &[Panel], axis: &str, foot: &str) -> String {
     let height = PANEL_HEIGHT * panels.len() as f64 + FOOT;
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" \

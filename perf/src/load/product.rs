@@ -1,40 +1,29 @@
-//! The sipcast under test: built when asked for, started as a child with a configuration of its own, spoken to over
-//! REST, and ended politely.
-//! Takes: the program. Gives: its answers. Leaves out: measuring (`process`).
+//! A sipcast of our own: built when asked for, started as a child with a configuration of its own, and ended politely.
+//! Takes: the program. Gives: a running process with its REST interface.
+//! Leaves out: what is asked of it (`rest`), measuring (`process`).
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
-use hyper::{Method, Request, StatusCode};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
-use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::options::{LoadOptions, MediaChoice, PublishedAudio, Setting};
+use super::options::{OwnSipcast, Setting};
+use super::rest::Rest;
 
-/// Largest answer read.
-const ANSWER_LEN_MAX: usize = 64 * 1024 * 1024;
-/// How long one request may take.
-const REQUEST_TIME: Duration = Duration::from_secs(10);
 /// How long the program may take to answer its first request, and to end.
 const START_TIME: Duration = Duration::from_secs(20);
 const END_TIME: Duration = Duration::from_secs(10);
 
 /// A running sipcast.
-pub(super) struct Product {
+pub(crate) struct Product {
     child: Child,
     pid: u32,
-    rest: SocketAddr,
-    client: Client<HttpConnector, Full<Bytes>>,
+    rest: Rest,
     config: PathBuf,
 }
 
@@ -43,9 +32,9 @@ impl Product {
     ///
     /// # Errors
     /// When it does not start, ends at once, or does not answer in time.
-    pub async fn start(program: &Path, options: &LoadOptions) -> anyhow::Result<Self> {
-        let rest = free_tcp_port()?;
-        let sip = free_udp_port()?;
+    pub async fn start(program: &Path, options: &OwnSipcast, address: IpAddr) -> anyhow::Result<Self> {
+        let rest = SocketAddr::from((Ipv4Addr::LOCALHOST, free_tcp_port()?));
+        let sip = SocketAddr::new(address, free_udp_port(address)?);
         let config = std::env::temp_dir().join(format!("sipcast-load-{}.toml", std::process::id()));
         let text = configuration(rest, sip, options.shards, &options.settings);
         std::fs::write(&config, text).with_context(|| format!("write {}", config.display()))?;
@@ -63,8 +52,7 @@ impl Product {
         }
         let child = command.spawn().with_context(|| format!("start {}", program.display()))?;
         let pid = child.id().context("sipcast ended at once")?;
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        let mut product = Self { child, pid, rest, client, config };
+        let mut product = Self { child, pid, rest: Rest::new(&format!("http://{rest}"), None)?, config };
         product.wait_until_ready().await?;
         Ok(product)
     }
@@ -73,92 +61,22 @@ impl Product {
         self.pid
     }
 
+    pub const fn rest(&self) -> &Rest {
+        &self.rest
+    }
+
     async fn wait_until_ready(&mut self) -> anyhow::Result<()> {
         let until = Instant::now() + START_TIME;
         loop {
             if let Some(status) = self.child.try_wait()? {
                 anyhow::bail!("sipcast ended while starting: {status}");
             }
-            match self.statistics().await {
+            match self.rest.statistics().await {
                 Ok(_) => return Ok(()),
                 Err(error) if Instant::now() > until => return Err(error.context("sipcast does not answer")),
                 Err(_) => sleep(Duration::from_millis(50)).await,
             }
         }
-    }
-
-    /// `GET /statistics`.
-    ///
-    /// # Errors
-    /// When the request fails or the answer is no JSON.
-    pub async fn statistics(&self) -> anyhow::Result<Value> {
-        let (status, body) = self.request(Method::GET, "/statistics", None).await?;
-        anyhow::ensure!(status == StatusCode::OK, "GET /statistics: {status}");
-        serde_json::from_slice(&body).context("GET /statistics")
-    }
-
-    /// Orders a broadcast.
-    ///
-    /// # Errors
-    /// When the request fails or is refused; the text holds the answer.
-    pub async fn order(&self, order: &Order<'_>) -> anyhow::Result<()> {
-        let (status, body) =
-            self.request(Method::POST, "/rest-api/call/startup", Some(order.as_json())).await?;
-        anyhow::ensure!(
-            status == StatusCode::OK,
-            "call/startup: {status} {}",
-            String::from_utf8_lossy(&body)
-        );
-        Ok(())
-    }
-
-    /// Ends a broadcast; one that is over already is fine.
-    ///
-    /// # Errors
-    /// When the request fails.
-    pub async fn terminate(&self, call_id: &str) -> anyhow::Result<()> {
-        let (status, _) = self
-            .request(Method::POST, "/rest-api/call/terminate", Some(json!({ "callId": call_id })))
-            .await?;
-        anyhow::ensure!(matches!(status, StatusCode::OK | StatusCode::NOT_FOUND), "call/terminate: {status}");
-        Ok(())
-    }
-
-    /// How many calls have `status`.
-    ///
-    /// # Errors
-    /// When the request fails or the answer is no array.
-    pub async fn calls_with_status(&self, status: &str) -> anyhow::Result<usize> {
-        let filter = json!({ "status": status });
-        let (code, body) = self.request(Method::POST, "/rest-api/call/find", Some(filter)).await?;
-        if code == StatusCode::NOT_FOUND {
-            return Ok(0);
-        }
-        anyhow::ensure!(code == StatusCode::OK, "call/find: {code}");
-        let calls: Vec<Value> = serde_json::from_slice(&body).context("call/find")?;
-        Ok(calls.len())
-    }
-
-    async fn request(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<Value>,
-    ) -> anyhow::Result<(StatusCode, Bytes)> {
-        let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("http://{}{path}", self.rest))
-            .header("content-type", "application/json")
-            .body(Full::new(body))?;
-        let exchange = async {
-            let response = self.client.request(request).await?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), ANSWER_LEN_MAX).collect().await;
-            let body = body.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes();
-            anyhow::Ok((status, body))
-        };
-        timeout(REQUEST_TIME, exchange).await.with_context(|| format!("{path}: no answer in time"))?
     }
 
     /// Asks the process to end, and makes it when it does not.
@@ -187,44 +105,13 @@ impl Product {
     }
 }
 
-/// One call to be made.
-pub(super) struct Order<'a> {
-    pub call_id: &'a str,
-    pub callee: SocketAddr,
-    pub tcp: bool,
-    pub rtmp_url: &'a str,
-    pub media: MediaChoice,
-}
-
-impl Order<'_> {
-    fn as_json(&self) -> Value {
-        let audio = self.media.audio;
-        json!({
-            "callId": self.call_id,
-            "callee": self.call_id,
-            "rtmpUrl": self.rtmp_url,
-            "rtmpStream": format!("rtmp_{}", self.call_id),
-            "rtmpAudio": audio.unwrap_or(PublishedAudio::Aac).as_str(),
-            "hasAudio": audio.is_some(),
-            "hasVideo": self.media.video,
-            "sipLogin": "load",
-            "sipAuthenticationName": "load",
-            "sipPassword": "load",
-            "sipDomain": self.callee.ip().to_string(),
-            "sipPort": self.callee.port(),
-            "sipTransport": if self.tcp { "tcp" } else { "udp" },
-            "sipRegisterRequired": false,
-        })
-    }
-}
-
 /// The configuration file: what a load needs, `settings` over it.
 fn configuration(rest: SocketAddr, sip: SocketAddr, shards: u16, settings: &[Setting]) -> String {
     let mut tables: BTreeMap<&str, BTreeMap<&str, String>> = BTreeMap::new();
     for (section, key, value) in [
         ("rest", "listen", format!("\"{rest}\"")),
         ("sip", "listen", format!("\"{sip}\"")),
-        ("media", "address", "\"127.0.0.1\"".to_owned()),
+        ("media", "address", format!("\"{}\"", sip.ip())),
         ("media", "port_min", "10000".to_owned()),
         ("media", "port_max", "31999".to_owned()),
         ("media", "shards", shards.to_string()),
@@ -250,7 +137,7 @@ fn configuration(rest: SocketAddr, sip: SocketAddr, shards: u16, settings: &[Set
 ///
 /// # Errors
 /// When cargo cannot build it.
-pub(super) async fn find_program(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+pub(crate) async fn find_program(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     if let Some(program) = given {
         anyhow::ensure!(program.is_file(), "{} is no file", program.display());
         return Ok(program);
@@ -272,12 +159,12 @@ pub(super) async fn find_program(given: Option<PathBuf>) -> anyhow::Result<PathB
     Ok(beside)
 }
 
-fn free_tcp_port() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+fn free_tcp_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-fn free_udp_port() -> anyhow::Result<SocketAddr> {
-    Ok(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+fn free_udp_port(address: IpAddr) -> anyhow::Result<u16> {
+    Ok(UdpSocket::bind((address, 0))?.local_addr()?.port())
 }
 
 #[cfg(test)]

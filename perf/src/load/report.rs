@@ -7,54 +7,76 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::subject::CpuScope;
+use crate::call_clock::Latency;
 use crate::callee::Lateness;
 
 /// All figures of one run. Counts are of the measured time; CPU figures are percent of one core; what could not be
 /// measured is `None`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Calls that were measured.
+    /// Calls at the same time.
     pub calls: usize,
-    /// Calls that were ordered but did not come up, or were lost on the way.
+    /// Calls that did not come up, or were lost on the way.
     pub calls_failed: usize,
+    /// Calls ordered in all: more than `calls` when some were ended and ordered anew.
+    pub calls_made: usize,
+    /// What kinds of calls there were.
+    pub mix: String,
+    /// What the network did to their RTP packets.
+    pub network: String,
     /// Measured time in seconds.
     pub seconds: f64,
     /// RTP payload bits a second and call.
     pub bit_rate_per_call_bps: u64,
     /// RTP packets a second, all calls together.
     pub packets_per_second: u64,
+    /// Whose CPU time `sipcast_cpu_percent` is.
+    pub cpu_scope: CpuScope,
     /// CPU of sipcast, user and system.
     pub sipcast_cpu_percent: Option<f64>,
     /// The same by call.
     pub sipcast_cpu_percent_per_call: Option<f64>,
-    /// CPU of the callees.
+    /// CPU of the thread that sends for all callees.
     pub callee_cpu_percent: f64,
-    /// CPU of the RTMP sink.
+    /// CPU of the RTMP sink's thread.
     pub sink_cpu_percent: f64,
+    /// CPU of the rest of the harness: SIP, orders, looking at figures.
+    pub harness_cpu_percent: f64,
     /// RTP packets sent to sipcast.
     pub packets_sent: u64,
     /// RTP packets sipcast says it took.
     pub packets_received: u64,
     /// The difference.
     pub packets_lost: u64,
+    /// RTP packets that the network profile lost; not counted as sent.
+    pub packets_lost_on_purpose: u64,
     /// Gaps in sequence numbers that sipcast saw.
     pub packets_missing_by_sequence: u64,
     /// Datagrams the kernel dropped on sipcast's sockets.
     pub kernel_drops: u64,
     /// Times sipcast had no buffer to receive into.
     pub no_buffers: u64,
+    /// RTP packets that the kernel did not take from the generator.
+    pub send_failures: u64,
     /// Pictures sent to sipcast.
     pub pictures_sent: u64,
     /// Pictures that arrived at the sink.
-    pub pictures_received: u64,
+    pub pictures_received: Option<u64>,
     /// Audio frames that arrived at the sink.
-    pub audio_frames_received: u64,
+    pub audio_frames_received: Option<u64>,
     /// RTMP messages whose timestamp went back.
-    pub backward_timestamps: u64,
+    pub backward_timestamps: Option<u64>,
+    /// From the sending of a picture's last packet to its arrival at the sink.
+    pub latency: Option<Latency>,
+    /// From the order to the callee's 200, all calls ever made.
+    pub set_up_answered: Option<Latency>,
+    /// From the order to the first picture at the sink.
+    pub set_up_shown: Option<Latency>,
     /// From RTP arrival to RTMP send, median, in ms, since sipcast started, as sipcast counts it.
-    pub added_latency_p50_ms: f64,
+    pub sipcast_latency_p50_ms: f64,
     /// The same, 99th percentile.
-    pub added_latency_p99_ms: f64,
+    pub sipcast_latency_p99_ms: f64,
     /// Resident memory of sipcast without calls, in KiB.
     pub idle_resident_kib: Option<u64>,
     /// With all calls, in KiB.
@@ -70,72 +92,117 @@ pub struct Report {
 }
 
 impl Report {
-    /// Packets lost by sipcast, by the count of both sides or by sequence numbers, whichever tells of more.
+    /// Packets lost by sipcast: by the count of both sides or, on a network that loses and reorders nothing itself, by
+    /// sequence numbers, whichever tells of more.
     pub fn lost(&self) -> u64 {
-        self.packets_lost.max(self.packets_missing_by_sequence)
+        if self.network == PERFECT_NETWORK {
+            self.packets_lost.max(self.packets_missing_by_sequence)
+        } else {
+            self.packets_lost
+        }
     }
 
-    /// Added latency, 99th percentile, in ms.
-    pub const fn latency_p99_ms(&self) -> Option<f64> {
-        Some(self.added_latency_p99_ms)
+    /// Added latency, median, in ms: as the sink saw it, else as sipcast counts it.
+    pub fn latency_p50_ms(&self) -> f64 {
+        self.latency.map_or(self.sipcast_latency_p50_ms, |latency| latency.p50_ms)
     }
 
-    /// From the order to the answer, 99th percentile, in ms.
-    pub const fn setup_p99_ms(&self) -> Option<f64> {
-        None
+    /// The same, 99th percentile.
+    pub fn latency_p99_ms(&self) -> f64 {
+        self.latency.map_or(self.sipcast_latency_p99_ms, |latency| latency.p99_ms)
     }
 
     /// The table.
     pub fn table(&self) -> String {
-        let mib = |kib: Option<u64>| measured(kib, |kib| format!("{:.1} MiB", kib as f64 / 1_024.0));
-        let late = |microseconds: u64| microseconds as f64 / 1_000.0;
-        let rows = [
-            ("calls", format!("{} ({} failed)", self.calls, self.calls_failed)),
-            ("measured", format!("{:.1} s", self.seconds)),
-            ("bit rate per call", format!("{} kbit/s", self.bit_rate_per_call_bps / 1_000)),
-            ("RTP packets a second", self.packets_per_second.to_string()),
-            (
-                "sipcast CPU",
-                measured(self.sipcast_cpu_percent, |percent| format!("{percent:.1} % of a core")),
-            ),
-            (
-                "sipcast CPU per call",
-                measured(self.sipcast_cpu_percent_per_call, |percent| format!("{percent:.3} % of a core")),
-            ),
-            ("callees CPU", format!("{:.1} % of a core", self.callee_cpu_percent)),
-            ("sink CPU", format!("{:.1} % of a core", self.sink_cpu_percent)),
-            ("RTP packets sent", self.packets_sent.to_string()),
-            ("RTP packets received", self.packets_received.to_string()),
-            ("RTP packets lost", self.packets_lost.to_string()),
-            ("missing by sequence", self.packets_missing_by_sequence.to_string()),
-            ("kernel drops, no buffer", format!("{}, {}", self.kernel_drops, self.no_buffers)),
-            ("pictures sent", self.pictures_sent.to_string()),
-            ("pictures at the sink", self.pictures_received.to_string()),
-            ("audio frames at the sink", self.audio_frames_received.to_string()),
-            ("timestamps going back", self.backward_timestamps.to_string()),
-            (
-                "added latency p50, p99",
-                format!("{:.2} ms, {:.2} ms", self.added_latency_p50_ms, self.added_latency_p99_ms),
-            ),
-            ("resident idle, loaded", format!("{}, {}", mib(self.idle_resident_kib), mib(self.resident_kib))),
-            ("resident per call", measured(self.resident_per_call_kib, |kib| format!("{kib} KiB"))),
-            (
-                "callee lateness p50, p99, max",
-                format!(
-                    "{:.2} ms, {:.2} ms, {:.2} ms",
-                    late(self.lateness.p50_us),
-                    late(self.lateness.p99_us),
-                    late(self.lateness.max_us)
-                ),
-            ),
-            ("pictures the callees skipped", self.pictures_skipped.to_string()),
-        ];
+        let rows = [self.load_rows(), self.cpu_rows(), self.count_rows(), self.time_rows()].concat();
         let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
         rows.iter().fold(String::new(), |mut table, (name, value)| {
             let _ = writeln!(table, "{name:<width$}  {value}");
             table
         })
     }
+
+    fn load_rows(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("calls", format!("{} ({} failed, {} made)", self.calls, self.calls_failed, self.calls_made)),
+            ("mix", self.mix.clone()),
+            ("network", self.network.clone()),
+            ("measured", format!("{:.1} s", self.seconds)),
+            ("bit rate per call", format!("{} kbit/s", self.bit_rate_per_call_bps / 1_000)),
+            ("RTP packets a second", self.packets_per_second.to_string()),
+        ]
+    }
+
+    fn cpu_rows(&self) -> Vec<(&'static str, String)> {
+        let mib = |kib: Option<u64>| measured(kib, |kib| format!("{:.1} MiB", kib as f64 / 1_024.0));
+        let note = self.cpu_scope.note();
+        let cpu = measured(self.sipcast_cpu_percent, |percent| format!("{percent:.1} % of a core{note}"));
+        let per_call = |percent| format!("{percent:.3} % of a core{note}");
+        vec![
+            ("sipcast CPU", cpu),
+            ("sipcast CPU per call", measured(self.sipcast_cpu_percent_per_call, per_call)),
+            (
+                "generator CPU: callees, sink, rest",
+                format!(
+                    "{:.1} %, {:.1} %, {:.1} % of a core",
+                    self.callee_cpu_percent, self.sink_cpu_percent, self.harness_cpu_percent
+                ),
+            ),
+            ("resident idle, loaded", format!("{}, {}", mib(self.idle_resident_kib), mib(self.resident_kib))),
+            ("resident per call", measured(self.resident_per_call_kib, |kib| format!("{kib} KiB"))),
+        ]
+    }
+
+    fn count_rows(&self) -> Vec<(&'static str, String)> {
+        let count = |count: Option<u64>| measured(count, |count| count.to_string());
+        vec![
+            ("RTP packets sent, received", format!("{}, {}", self.packets_sent, self.packets_received)),
+            ("RTP packets lost", self.packets_lost.to_string()),
+            ("lost by the network profile", self.packets_lost_on_purpose.to_string()),
+            ("missing by sequence", self.packets_missing_by_sequence.to_string()),
+            ("kernel drops, no buffer", format!("{}, {}", self.kernel_drops, self.no_buffers)),
+            (
+                "pictures sent, at the sink",
+                format!("{}, {}", self.pictures_sent, count(self.pictures_received)),
+            ),
+            ("audio frames at the sink", count(self.audio_frames_received)),
+            ("timestamps going back", count(self.backward_timestamps)),
+        ]
+    }
+
+    fn time_rows(&self) -> Vec<(&'static str, String)> {
+        let late = |microseconds: u64| microseconds as f64 / 1_000.0;
+        vec![
+            ("latency p50, p90, p99, p99.9, max", measured(self.latency, five)),
+            (
+                "  by sipcast's own count p50, p99",
+                format!("{:.2}, {:.2} ms", self.sipcast_latency_p50_ms, self.sipcast_latency_p99_ms),
+            ),
+            ("order to answer", measured(self.set_up_answered, five)),
+            ("order to first picture", measured(self.set_up_shown, five)),
+            (
+                "generator lateness p50, p99, max",
+                format!(
+                    "{:.2}, {:.2}, {:.2} ms",
+                    late(self.lateness.p50_us),
+                    late(self.lateness.p99_us),
+                    late(self.lateness.max_us)
+                ),
+            ),
+            (
+                "generator skipped, could not send",
+                format!("{} pictures, {} packets", self.pictures_skipped, self.send_failures),
+            ),
+        ]
+    }
+}
+
+/// The network of a run that neither loses nor delays packets.
+pub(super) const PERFECT_NETWORK: &str = "perfect";
+
+fn five(latency: Latency) -> String {
+    let Latency { p50_ms, p90_ms, p99_ms, p999_ms, max_ms, .. } = latency;
+    format!("{p50_ms:.2}, {p90_ms:.2}, {p99_ms:.2}, {p999_ms:.2}, {max_ms:.2} ms")
 }
 
 /// A figure, or that there is none.
@@ -189,28 +256,40 @@ pub(super) mod tests {
     use super::*;
 
     pub fn report() -> Report {
+        let latency =
+            Latency { count: 300, p50_ms: 1.0, p90_ms: 3.0, p99_ms: 5.0, p999_ms: 6.0, max_ms: 9.0 };
         Report {
             calls: 10,
             calls_failed: 0,
+            calls_made: 10,
+            mix: "1000k".into(),
+            network: PERFECT_NETWORK.into(),
             seconds: 10.0,
             bit_rate_per_call_bps: 1_000_000,
             packets_per_second: 100,
+            cpu_scope: CpuScope::Process,
             sipcast_cpu_percent: Some(12.0),
             sipcast_cpu_percent_per_call: Some(1.2),
             callee_cpu_percent: 3.0,
             sink_cpu_percent: 2.0,
+            harness_cpu_percent: 1.0,
             packets_sent: 1_000,
             packets_received: 998,
             packets_lost: 2,
+            packets_lost_on_purpose: 0,
             packets_missing_by_sequence: 1,
             kernel_drops: 0,
             no_buffers: 0,
+            send_failures: 0,
             pictures_sent: 300,
-            pictures_received: 300,
-            audio_frames_received: 400,
-            backward_timestamps: 0,
-            added_latency_p50_ms: 1.0,
-            added_latency_p99_ms: 5.0,
+            pictures_received: Some(300),
+            audio_frames_received: Some(400),
+            backward_timestamps: Some(0),
+            latency: Some(latency),
+            set_up_answered: Some(latency),
+            set_up_shown: None,
+            sipcast_latency_p50_ms: 0.5,
+            sipcast_latency_p99_ms: 4.0,
             idle_resident_kib: Some(10_000),
             resident_kib: Some(20_000),
             resident_per_call_kib: Some(1_000),
@@ -220,11 +299,30 @@ pub(super) mod tests {
         }
     }
 
+    /// The value behind `name` in the table.
+    fn row(report: &Report, name: &str) -> String {
+        let table = report.table();
+        let line = table.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+        line[name.len()..].trim().to_owned()
+    }
+
     #[test]
-    fn the_table_says_what_was_not_measured() {
-        assert!(report().table().contains("sipcast CPU per call           1.200 % of a core"));
-        let blind = Report { resident_per_call_kib: None, ..report() };
-        assert!(blind.table().contains("resident per call              not measured"), "{}", blind.table());
+    fn the_table_says_what_was_not_measured_and_of_what() {
+        assert_eq!(row(&report(), "sipcast CPU per call"), "1.200 % of a core");
+        assert_eq!(row(&report(), "order to first picture"), "not measured");
+        assert_eq!(row(&report(), "order to answer"), "1.00, 3.00, 5.00, 6.00, 9.00 ms");
+        let blind = Report { resident_per_call_kib: None, cpu_scope: CpuScope::Shards, ..report() };
+        assert_eq!(row(&blind, "resident per call"), "not measured");
+        assert_eq!(row(&blind, "sipcast CPU per call"), "1.200 % of a core (shards only)");
+    }
+
+    #[test]
+    fn what_the_network_lost_is_not_sipcasts_loss() {
+        assert_eq!(Report { packets_missing_by_sequence: 7, ..report() }.lost(), 7);
+        let lossy = Report { packets_missing_by_sequence: 70, network: "1 % lost".into(), ..report() };
+        assert_eq!(lossy.lost(), 2);
+        let blind = Report { latency: None, ..report() };
+        assert_eq!((report().latency_p99_ms(), blind.latency_p99_ms()), (5.0, 4.0));
     }
 
     #[test]

@@ -52,8 +52,8 @@ impl Series {
             Panel {
                 title: "Added latency, ms",
                 lines: vec![
-                    line("p50", |run| Some(run.added_latency_p50_ms)),
-                    line("p99", |run| Some(run.added_latency_p99_ms)),
+                    line("p50", |run| Some(run.latency_p50_ms())),
+                    line("p99", |run| Some(run.latency_p99_ms())),
                 ],
             },
         ];
@@ -72,6 +72,7 @@ fn rows(runs: &[Report]) -> String {
         "lost",
         "p50 ms",
         "p99 ms",
+        "answer p99 ms",
         "KiB/call",
         "late p99 ms",
     ];
@@ -85,8 +86,9 @@ fn rows(runs: &[Report]) -> String {
             format!("{:.1}", run.callee_cpu_percent),
             format!("{:.1}", run.sink_cpu_percent),
             run.lost().to_string(),
-            format!("{:.2}", run.added_latency_p50_ms),
-            format!("{:.2}", run.added_latency_p99_ms),
+            format!("{:.2}", run.latency_p50_ms()),
+            format!("{:.2}", run.latency_p99_ms()),
+            measured(run.set_up_answered, |set_up| format!("{:.0}", set_up.p99_ms)),
             measured(run.resident_per_call_kib, |kib| kib.to_string()),
             format!("{:.2}", run.lateness.p99_us as f64 / 1_000.0),
         ]

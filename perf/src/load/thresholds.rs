@@ -3,6 +3,7 @@
 //! Leaves out: measuring (`run`).
 
 use super::report::Report;
+use super::series::Series;
 
 /// Limits that every run of a series must keep. What is `None` is not judged; failed calls always are.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +41,40 @@ impl Default for Thresholds {
     }
 }
 
+/// What a series of runs comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// Every run kept every threshold.
+    Kept,
+    /// A run broke one, or could not be made.
+    Broken,
+    /// The generator could not keep up: thresholds that were broken, or kept, mean nothing.
+    GeneratorWasTheLimit,
+}
+
 impl Thresholds {
+    /// Judges a series: the outcome, and a line for each thing that is against it.
+    pub fn judge(&self, series: &Series) -> (Outcome, Vec<String>) {
+        let mut outcome = Outcome::Kept;
+        let mut lines = Vec::new();
+        let mut against = |what: Outcome, line: String| {
+            outcome = outcome.max(what);
+            lines.push(line);
+        };
+        for run in &series.runs {
+            for line in self.broken(run) {
+                against(Outcome::Broken, format!("{} calls: {line}", run.calls));
+            }
+            if let Some(line) = self.generator_was_the_limit(run) {
+                against(Outcome::GeneratorWasTheLimit, format!("the generator was the limit: {line}"));
+            }
+        }
+        if let Some(error) = &series.broken_off {
+            against(Outcome::Broken, error.clone());
+        }
+        (outcome, lines)
+    }
+
     /// What broke a limit, one line each; empty when all is well. A figure that could not be measured breaks its limit:
     /// a gate that cannot see must not open.
     pub fn broken(&self, report: &Report) -> Vec<String> {
@@ -70,8 +104,9 @@ impl Thresholds {
             self.cpu_percent_per_call_max,
         );
         judge("packets lost", "packets", Some(report.lost() as f64), self.lost_max.map(|max| max as f64));
-        judge("added latency p99", "ms", report.latency_p99_ms(), self.latency_p99_ms_max);
-        judge("set-up p99", "ms", report.setup_p99_ms(), self.setup_p99_ms_max);
+        judge("added latency p99", "ms", Some(report.latency_p99_ms()), self.latency_p99_ms_max);
+        let set_up = report.set_up_answered.map(|set_up| set_up.p99_ms);
+        judge("set-up p99", "ms", set_up, self.setup_p99_ms_max);
         judge(
             "memory per call",
             "KiB",
@@ -90,8 +125,11 @@ impl Thresholds {
                 report.calls, self.lateness_p99_ms_max
             ));
         }
-        (report.pictures_skipped > 0).then(|| {
-            format!("{} calls: the generator left out {} pictures", report.calls, report.pictures_skipped)
+        (report.pictures_skipped + report.send_failures > 0).then(|| {
+            format!(
+                "{} calls: the generator left out {} pictures and could not send {} packets",
+                report.calls, report.pictures_skipped, report.send_failures
+            )
         })
     }
 }
@@ -103,6 +141,7 @@ fn rounded(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::machine::Machine;
     use super::super::report::tests::report;
     use super::*;
 
@@ -113,6 +152,8 @@ mod tests {
             cpu_percent_per_call_max: Some(1.2),
             lost_max: Some(2),
             memory_per_call_kib_max: Some(1_000),
+            latency_p99_ms_max: Some(5.0),
+            setup_p99_ms_max: Some(5.0),
             ..Thresholds::default()
         };
         assert_eq!(within.broken(&report()), Vec::<String>::new());
@@ -121,9 +162,11 @@ mod tests {
             cpu_percent_per_call_max: Some(1.19),
             lost_max: Some(1),
             memory_per_call_kib_max: Some(999),
+            latency_p99_ms_max: Some(4.9),
+            setup_p99_ms_max: Some(4.9),
             ..Thresholds::default()
         };
-        assert_eq!(beyond.broken(&report()).len(), 4, "{:?}", beyond.broken(&report()));
+        assert_eq!(beyond.broken(&report()).len(), 6, "{:?}", beyond.broken(&report()));
     }
 
     #[test]
@@ -132,6 +175,22 @@ mod tests {
         assert!(Thresholds::default().broken(&blind).is_empty());
         let limited = Thresholds { cpu_percent_max: Some(50.0), ..Thresholds::default() };
         assert!(limited.broken(&blind)[0].contains("could not be measured"));
+    }
+
+    #[test]
+    fn a_series_is_as_good_as_its_worst_run() {
+        let series = |runs: Vec<Report>| Series { machine: Machine::this(), runs, broken_off: None };
+        let thresholds = Thresholds { lost_max: Some(2), ..Thresholds::default() };
+        assert_eq!(thresholds.judge(&series(vec![report()])), (Outcome::Kept, vec![]));
+        let lossy = Report { calls: 20, packets_lost: 3, ..report() };
+        let (outcome, lines) = thresholds.judge(&series(vec![report(), lossy.clone()]));
+        assert_eq!((outcome, lines.len()), (Outcome::Broken, 1));
+        assert!(lines[0].starts_with("20 calls: packets lost is 3"), "{lines:?}");
+        let starved = Report { pictures_skipped: 1, ..lossy };
+        let (outcome, lines) = thresholds.judge(&series(vec![starved, report()]));
+        assert_eq!((outcome, lines.len()), (Outcome::GeneratorWasTheLimit, 2));
+        let broken_off = Series { broken_off: Some("no call came up".into()), ..series(vec![report()]) };
+        assert_eq!(thresholds.judge(&broken_off).0, Outcome::Broken);
     }
 
     #[test]

@@ -8,8 +8,10 @@ use crate::callee::{PICTURE_TAIL_LEN, PictureTail};
 
 /// Octets kept of a command; a longer one is a fault.
 const COMMAND_LEN_MAX: u32 = 16 * 1024;
-/// Octets kept of audio and video: the FLV tag header and what follows it.
-const MEDIA_HEAD_LEN: usize = 5;
+/// Octets kept of audio: the FLV tag header.
+const AUDIO_HEAD_LEN: usize = 2;
+/// Octets kept of the front of video: the FLV tag header.
+const VIDEO_HEAD_LEN: usize = 5;
 /// Chunk streams of one connection.
 const CHUNK_STREAMS_MAX: usize = 64;
 /// §5.4.1: chunk sizes from 1 to 2^24 - 1.
@@ -98,7 +100,8 @@ impl ChunkReader {
             let stream = self.streams.entry(id).or_default();
             let taken = (remaining as usize).min(input.len());
             let keep = match stream.kind {
-                super::AUDIO | super::VIDEO => MEDIA_HEAD_LEN,
+                super::AUDIO => AUDIO_HEAD_LEN,
+                super::VIDEO => VIDEO_HEAD_LEN,
                 _ => COMMAND_LEN_MAX as usize,
             };
             let kept = keep.saturating_sub(stream.head.len()).min(taken);
@@ -297,7 +300,7 @@ mod tests {
             whole,
             [
                 (1, 0, 4, vec![0, 0, 0, 200]),
-                (9, 0x0100_0000, 250, vec![0x17; 5]),
+                (9, 0x0100_0000, 250, vec![0x17; VIDEO_HEAD_LEN]),
                 (8, 10, 2, vec![0xaf, 1]),
                 (8, 20, 2, vec![0xaf, 1]),
             ]
