@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use sipcast_contract::report::Refusal;
-use sipcast_contract::{BroadcastId, MediaOptions, MediaWanted, TargetId, Timestamp};
+use sipcast_contract::{BroadcastId, MediaOptions, MediaWanted, NegotiatedMedia, TargetId, Timestamp};
 use sipcast_media::pipeline::{Pipeline, Port};
 use smallvec::SmallVec;
 
@@ -39,7 +39,15 @@ pub struct Broadcast {
 struct RtpSocket {
     socket: Rc<OwnedFd>,
     receive: Option<OperationId>,
+    /// RTCP comes with RTP: nothing is awaited here. It stays bound, because an offer of the peer may part the two.
+    is_unused: bool,
     dropped: u32,
+}
+
+impl RtpSocket {
+    fn new(socket: Rc<OwnedFd>) -> Self {
+        Self { socket, receive: None, is_unused: false, dropped: 0 }
+    }
 }
 
 /// RTP ports of the two descriptions.
@@ -84,8 +92,8 @@ impl Broadcast {
             if wanted {
                 let pair = ports.bind(bind)?;
                 *port = Some(pair.port);
-                sockets[index(rtp)] = Some(RtpSocket { socket: pair.rtp, receive: None, dropped: 0 });
-                sockets[index(rtcp)] = Some(RtpSocket { socket: pair.rtcp, receive: None, dropped: 0 });
+                sockets[index(rtp)] = Some(RtpSocket::new(pair.rtp));
+                sockets[index(rtcp)] = Some(RtpSocket::new(pair.rtcp));
             }
         }
         let seed = seed(id, &bound, now);
@@ -113,11 +121,27 @@ impl Broadcast {
         for port in PORTS {
             if let Some(socket) = &mut self.sockets[index(port)]
                 && socket.receive.is_none()
+                && !socket.is_unused
             {
                 let tag = Tag::Datagram { broadcast: slot, port };
                 socket.receive = Some(ring.receive_datagrams(&socket.socket, tag));
             }
         }
+    }
+
+    /// Listens to RTCP where `media` have it: where both sides multiplex it with RTP (RFC 5761), not at its own port.
+    pub fn set_media(&mut self, media: &NegotiatedMedia, ring: &mut Ring<Tag>, slot: u32) {
+        for (rtcp, transport) in [
+            (Port::AudioRtcp, media.audio.as_ref().map(|audio| &audio.transport)),
+            (Port::VideoRtcp, media.video.as_ref().map(|video| &video.transport)),
+        ] {
+            let Some(socket) = &mut self.sockets[index(rtcp)] else { continue };
+            socket.is_unused = transport.is_some_and(|transport| transport.rtcp_mux);
+            if let Some(receive) = socket.receive.filter(|_| socket.is_unused) {
+                ring.cancel(receive);
+            }
+        }
+        self.listen(ring, slot);
     }
 
     /// The receive on `port` ended.
@@ -145,6 +169,12 @@ impl Broadcast {
     /// A datagram is out.
     pub fn transmitted(&mut self) {
         self.transmits -= 1;
+    }
+
+    /// When it wants to be served next, whatever comes.
+    pub fn next_timeout(&self, now: Timestamp) -> Option<Timestamp> {
+        let closing = self.closing.filter(|deadline| *deadline > now);
+        [self.pipeline.next_timeout(), closing].into_iter().flatten().min()
     }
 
     /// Stops listening and ends all targets, at the latest by `deadline`.

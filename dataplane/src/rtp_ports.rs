@@ -73,12 +73,13 @@ impl RtpPorts {
 }
 
 fn bind_pair(address: IpAddr, port: u16) -> io::Result<PortPair> {
-    let bind = |port| -> io::Result<Rc<OwnedFd>> {
+    let bind = |port, prepare: fn(&OwnedFd) -> io::Result<()>| -> io::Result<Rc<OwnedFd>> {
         let socket: OwnedFd = UdpSocket::bind((address, port))?.into();
-        socket_option::prepare_rtp(&socket)?;
+        prepare(&socket)?;
         Ok(Rc::new(socket))
     };
-    Ok(PortPair { port, rtp: bind(port)?, rtcp: bind(port + 1)? })
+    let rtp = bind(port, socket_option::prepare_rtp)?;
+    Ok(PortPair { port, rtp, rtcp: bind(port + 1, socket_option::prepare_rtcp)? })
 }
 
 #[cfg(test)]

@@ -7,18 +7,33 @@ use std::os::fd::{AsRawFd, OwnedFd};
 /// `net.core.rmem_max`.
 const RECEIVE_BUFFER_LEN: libc::c_int = 1 << 20;
 
+/// The same on each RTCP socket: reports are small and rare, and while RTCP comes with RTP nobody reads here.
+const RTCP_RECEIVE_BUFFER_LEN: libc::c_int = 1 << 14;
+
 /// How long what was sent to an RTMP server may stay unacknowledged, in ms: else a server that is gone is noticed
 /// only when the kernel's send buffer is full, a minute of media later (tcp(7), TCP_USER_TIMEOUT).
 const UNACKNOWLEDGED_MS_MAX: libc::c_int = 15_000;
 
-/// Lets the kernel say when a datagram arrived and how many it dropped, and hold a burst.
+/// Lets the kernel say when a datagram arrived and how many it dropped, and hold a burst of RTP.
 ///
 /// # Errors
 /// An errno of setsockopt(2).
 pub fn prepare_rtp(socket: &OwnedFd) -> io::Result<()> {
+    prepare(socket, RECEIVE_BUFFER_LEN)
+}
+
+/// The same for RTCP, which comes in no bursts.
+///
+/// # Errors
+/// An errno of setsockopt(2).
+pub fn prepare_rtcp(socket: &OwnedFd) -> io::Result<()> {
+    prepare(socket, RTCP_RECEIVE_BUFFER_LEN)
+}
+
+fn prepare(socket: &OwnedFd, receive_buffer_len: libc::c_int) -> io::Result<()> {
     set(socket, libc::SO_TIMESTAMPNS, 1)?;
     set(socket, libc::SO_RXQ_OVFL, 1)?;
-    set(socket, libc::SO_RCVBUF, RECEIVE_BUFFER_LEN)
+    set(socket, libc::SO_RCVBUF, receive_buffer_len)
 }
 
 /// A TCP socket for `to`'s address family that sends without delay (no Nagle: a picture is one send).

@@ -30,7 +30,12 @@ impl Shard {
             }
             Command::Stop => return self.stop(),
             Command::SetMedia { broadcast, media } => {
-                self.with(broadcast, |entry| entry.pipeline.set_media(&media, now));
+                if let Some(&slot) = self.by_id.get(&broadcast)
+                    && let Some(entry) = self.broadcasts.get_mut(slot)
+                {
+                    entry.pipeline.set_media(&media, now);
+                    entry.set_media(&media, &mut self.ring, slot);
+                }
                 broadcast
             }
             Command::AddTarget { broadcast, target, spec } => {

@@ -63,9 +63,11 @@ impl Shard {
             }
         }
         self.carry_out_events(slot);
-        self.flush(slot);
-        // A goodbye that found nothing to wait for is decided while flushing.
-        self.carry_out_events(slot);
+        if self.broadcasts.get_mut(slot).is_some_and(|broadcast| broadcast.pipeline.take_send_due()) {
+            self.flush(slot);
+            // A goodbye that found nothing to wait for is decided while flushing.
+            self.carry_out_events(slot);
+        }
         self.settle(slot);
     }
 
@@ -138,9 +140,8 @@ impl Shard {
             self.outbox.send(Report::Closed { broadcast: id, statistics });
             return;
         }
-        // Past the deadline the housekeeping cuts what is left.
-        let closing = broadcast.closing.filter(|deadline| *deadline > self.clock.now());
-        if let Some(at) = [broadcast.pipeline.next_timeout(), closing].into_iter().flatten().min() {
+        // Past the end of its time the housekeeping cuts what is left.
+        if let Some(at) = broadcast.next_timeout(self.clock.now()) {
             self.deadlines.want(at, slot, &mut broadcast.scheduled);
         }
     }

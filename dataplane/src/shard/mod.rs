@@ -43,6 +43,9 @@ const GOODBYE_MAX: Duration = Duration::from_secs(2);
 /// How soon reports that found the channel full are tried again.
 const OUTBOX_RETRY: Duration = Duration::from_millis(10);
 
+/// How often a turn sends what the kernel took a send before it for; then others have their turn.
+const DEPARTURES_MAX: usize = 4;
+
 /// What an operation in the ring is for. Slots are those of the tables.
 #[derive(Clone, Copy, Debug)]
 pub enum Tag {
@@ -165,16 +168,25 @@ impl Shard {
         self.reap();
         self.expire();
         self.relieve();
-        self.serve();
-        self.quench();
-        self.depart()?;
+        for _ in 0..DEPARTURES_MAX {
+            self.serve();
+            self.quench();
+            self.depart()?;
+            if self.touched.is_empty() {
+                break;
+            }
+        }
         self.statistics.turns += 1;
         Ok(())
     }
 
     fn wait(&mut self) -> std::io::Result<()> {
+        if !self.touched.is_empty() {
+            // Left over by a turn that sent as often as it may.
+            return self.ring.wait(1, Duration::ZERO, Some(Duration::ZERO));
+        }
         let mut until = self.housekeeping;
-        if let Some(deadline) = self.deadlines.next() {
+        if let Some(deadline) = self.next_deadline() {
             until = until.min(deadline);
         }
         if self.outbox.is_waiting() {
@@ -184,18 +196,36 @@ impl Shard {
         let now = self.clock.precise();
         // What came while the last turn was served has waited for so long already.
         let gather = wait.gather.saturating_sub(now - self.clock.now());
-        self.ring.wait(wait.want, gather, Some(until - now))
+        // Deadlines ride with the batch: none is worth a wake of its own before it.
+        self.ring.wait(wait.want, gather, Some((until - now).max(gather)))
+    }
+
+    /// The first deadline that is still wanted.
+    fn next_deadline(&mut self) -> Option<Timestamp> {
+        let now = self.clock.now();
+        loop {
+            let (at, slot) = self.deadlines.first()?;
+            let broadcast = self.broadcasts.get_mut(slot);
+            let (wanted, scheduled) =
+                broadcast.map(|broadcast| (broadcast.next_timeout(now), &mut broadcast.scheduled)).unzip();
+            if !self.deadlines.put_off(wanted.flatten(), scheduled) {
+                return Some(at);
+            }
+        }
     }
 
     fn reap(&mut self) {
-        let before = self.statistics.datagrams;
+        self.take_completions();
+        self.load.count(self.statistics.datagrams, self.clock.now());
+    }
+
+    fn take_completions(&mut self) {
         let mut completions = std::mem::take(&mut self.completions);
         self.ring.reap(&mut completions);
         for completion in completions.drain(..) {
             self.complete(completion);
         }
         self.completions = completions;
-        self.load.count(self.statistics.datagrams - before, self.clock.now());
     }
 
     fn complete(&mut self, completion: Completion<Tag>) {
@@ -235,7 +265,8 @@ impl Shard {
         }
     }
 
-    /// Hands the sends of this turn to the kernel, then counts how long their pictures took.
+    /// Hands the sends of this turn to the kernel, then counts how long their pictures took. Sends complete while they
+    /// are submitted, so that their memory comes back while it is warm.
     fn depart(&mut self) -> std::io::Result<()> {
         self.ring.submit()?;
         if !self.departing.is_empty() {
@@ -244,6 +275,7 @@ impl Shard {
                 self.statistics.added_latency.record(now - arrival);
             }
         }
+        self.take_completions();
         Ok(())
     }
 

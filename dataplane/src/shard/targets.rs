@@ -169,9 +169,10 @@ impl Shard {
             Sent::Whole(bytes) if wanted => {
                 connection.speak(&mut self.ring, slot);
                 if let Some(bytes) = bytes {
-                    self.tell(broadcast, target, |target, now| target.handle_sent(bytes, now));
+                    self.tell_sent(broadcast, target, bytes);
                 } else {
-                    self.touch(broadcast);
+                    // The target waited for TLS to have spoken.
+                    self.tell(broadcast, target, |_, _| {});
                 }
             }
             // MSG_WAITALL comes back short only when the connection broke in between.
@@ -188,10 +189,10 @@ impl Shard {
         let Some(broadcast) = self.broadcasts.get_mut(slot) else { return };
         for &(id, connection_slot) in &broadcast.connections {
             let Some(connection) = self.connections.get_mut(connection_slot) else { continue };
-            let Some(target) = broadcast.pipeline.target_mut(id) else { continue };
             if !connection.may_send() {
                 continue;
             }
+            let Some(target) = broadcast.pipeline.sending_target_mut(id) else { continue };
             target.fill_send(&mut self.workspace.arena, &mut self.chunks, now);
             if self.chunks.bytes > 0 {
                 self.departing.append(&mut self.chunks.arrivals);
@@ -243,6 +244,17 @@ impl Shard {
             if let Some(target) = broadcast.pipeline.target_mut(target) {
                 input(target, now);
             }
+            self.touch(slot);
+        }
+    }
+
+    /// A send of `target` is whole. Most targets have nothing more to say then, and their broadcast need not be served.
+    fn tell_sent(&mut self, slot: u32, target: TargetId, bytes: usize) {
+        let now = self.clock.now();
+        let Some(broadcast) = self.broadcasts.get_mut(slot) else { return };
+        let Some(target) = broadcast.pipeline.target_mut(target) else { return };
+        target.handle_sent(bytes, now);
+        if target.wants_service() {
             self.touch(slot);
         }
     }

@@ -157,6 +157,11 @@ impl AccessUnits {
         self.units[..self.filled].iter()
     }
 
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.filled == 0
+    }
+
     /// Lets all go.
     pub fn clear(&mut self) {
         for unit in &mut self.units[..self.filled] {

@@ -17,6 +17,7 @@ mod playback;
 mod protection;
 mod publication;
 mod published;
+mod service;
 mod stream;
 mod studio;
 mod targets;
@@ -35,6 +36,7 @@ use sipcast_pool::Segment;
 
 use self::audio::AudioPath;
 use self::publication::Publication;
+use self::service::Service;
 use self::studio::{Pull, Shown, Studio};
 use self::video::VideoPath;
 use crate::rtmp::{Target, TargetAction};
@@ -99,6 +101,10 @@ pub struct Pipeline {
     publication: Publication,
     /// Of a broadcast that has no call.
     studio: Option<Studio>,
+    audio_service: Service,
+    video_service: Service,
+    /// A target was given something, or told something, since [`Pipeline::take_send_due`].
+    is_send_due: bool,
     options: MediaOptions,
     /// Start of the broadcast's timeline: the first media agreed on.
     start: Option<Timestamp>,
@@ -116,6 +122,9 @@ impl Pipeline {
             video: VideoPath::new(options, seed, now),
             publication: Publication::new(),
             studio: None,
+            audio_service: Service::default(),
+            video_service: Service::default(),
+            is_send_due: false,
             options: options.clone(),
             start: None,
             wanted,
@@ -128,7 +137,7 @@ impl Pipeline {
     /// Takes what offer and answer agreed on, first and after each re-INVITE or UPDATE. The first one starts
     /// the broadcast's timeline.
     pub fn set_media(&mut self, media: &NegotiatedMedia, now: Timestamp) {
-        self.advance(now);
+        self.touch(now);
         let start = *self.start.get_or_insert(self.now);
         // What was not ordered has no ports, whatever was agreed on.
         let audio = media.audio.as_ref().filter(|_| self.wanted.audio);
@@ -148,7 +157,7 @@ impl Pipeline {
         spec: RtmpTarget,
         now: Timestamp,
     ) -> Result<(), TargetRefused> {
-        self.advance(now);
+        self.touch(now);
         self.targets_added += 1;
         // Each target draws other jitter; the odd constant (2^64 / golden ratio) spreads small counts.
         let seed = self.seed ^ self.targets_added.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -157,13 +166,13 @@ impl Pipeline {
 
     /// Unpublishes one target; it is gone once it has ended and its last action was polled.
     pub fn remove_target(&mut self, id: TargetId, now: Timestamp) {
-        self.advance(now);
+        self.touch(now);
         self.publication.targets.remove(id, self.now);
     }
 
     /// Gives a target fresh addresses.
     pub fn set_addresses(&mut self, id: TargetId, addresses: Vec<SocketAddr>, now: Timestamp) {
-        self.advance(now);
+        self.touch(now);
         if let Some(pull) = self.pulling().filter(|pull| pull.id == id) {
             return pull.source.set_addresses(addresses, now);
         }
@@ -185,13 +194,13 @@ impl Pipeline {
 
     /// Plays a file to the callee, in place of what is played.
     pub fn play_clip(&mut self, clip: Arc<PcmClip>, now: Timestamp) {
-        self.advance(now);
+        self.touch(now);
         self.audio.playback().play_clip(clip, self.now);
     }
 
     /// Plays what comes over a line to the callee, in place of what is played; `None`: nothing more.
     pub fn play_line(&mut self, line: Option<LineReceiver>, now: Timestamp) {
-        self.advance(now);
+        self.touch(now);
         match line {
             Some(line) => self.audio.playback().play_line(line, self.now),
             None => self.audio.playback().stop(),
@@ -200,7 +209,7 @@ impl Pipeline {
 
     /// Shows the pictures of another broadcast to the callee, in place of what it sees; `None`: nothing more.
     pub fn play_pictures(&mut self, receiver: Option<PictureReceiver>, now: Timestamp) {
-        self.advance(now);
+        self.touch(now);
         self.video.playback().show(receiver, self.now);
     }
 
@@ -224,7 +233,7 @@ impl Pipeline {
 
     /// Makes a broadcast without call a mixer.
     pub fn mix(&mut self, now: Timestamp) {
-        self.advance(now);
+        self.touch(now);
         if self.studio.is_none() {
             self.studio = Studio::mixer(&self.options.aac, self.now, &mut self.publication);
         }
@@ -247,14 +256,14 @@ impl Pipeline {
 
     /// Sends the broadcast's pictures to another one, too.
     pub fn add_pictures(&mut self, id: LineId, sender: PictureSender, now: Timestamp) {
-        self.advance(now);
+        self.touch(now);
         self.publication.add_pictures(id, sender);
         self.video.request_keyframe(self.now);
     }
 
     /// Has a mixer publish the pictures of one input; `None`: of none.
     pub fn show_pictures(&mut self, receiver: Option<PictureReceiver>, now: Timestamp) {
-        self.advance(now);
+        self.touch(now);
         if let Some(Studio::Mixer { shown, .. }) = &mut self.studio {
             if receiver.is_none() {
                 self.publication.set_video(None, self.now);
@@ -266,7 +275,7 @@ impl Pipeline {
 
     /// Makes a broadcast without call publish what an RTMP server plays.
     pub fn pull(&mut self, id: TargetId, spec: RtmpTarget, now: Timestamp) {
-        self.advance(now);
+        self.touch(now);
         if self.studio.is_none() {
             self.studio = Some(Studio::Pull(Box::new(Pull::new(id, spec, self.seed, self.now))));
         }
@@ -277,7 +286,7 @@ impl Pipeline {
     /// # Errors
     /// [`DtmfRefused`]: nothing was queued; when no telephone-event was agreed on, SIP INFO is the way.
     pub fn send_dtmf(&mut self, steps: &[DtmfStep], now: Timestamp) -> Result<(), DtmfRefused> {
-        self.advance(now);
+        self.touch(now);
         self.audio.send_dtmf(steps)
     }
 
@@ -296,17 +305,19 @@ impl Pipeline {
             Port::AudioRtp | Port::AudioRtcp => {
                 self.audio.handle_datagram(from, datagram, arrival);
                 self.audio.serve(self.now, ws, &mut self.publication);
+                self.audio_service.touch();
             }
             Port::VideoRtp | Port::VideoRtcp => {
                 self.video.handle_datagram(from, datagram, arrival);
                 self.video.serve(self.now, ws, &self.audio, &mut self.publication);
+                self.video_service.touch();
             }
         }
     }
 
     /// Does what is due; call when [`Pipeline::next_timeout`] is reached.
     pub fn handle_timeout(&mut self, now: Timestamp, ws: &mut Workspace) {
-        self.advance(now);
+        self.touch(now);
         self.publication.handle_timeout(self.now);
         self.audio.handle_timeout(self.now);
         self.audio.serve(self.now, ws, &mut self.publication);
@@ -326,17 +337,32 @@ impl Pipeline {
     /// When [`Pipeline::handle_timeout`] wants to be called.
     pub fn next_timeout(&self) -> Option<Timestamp> {
         let studio = self.studio.as_ref().and_then(Studio::next_timeout);
-        let video = self.video.next_timeout(self.now);
-        [self.audio.next_timeout(), video, self.publication.next_timeout(), studio]
-            .into_iter()
-            .flatten()
-            .min()
+        let audio = self.audio_service.next_timeout(|| self.audio.next_timeout());
+        let video = self.video_service.next_timeout(|| self.video.next_timeout(self.now));
+        [audio, video, self.publication.next_timeout(), studio].into_iter().flatten().min()
     }
 
     /// The next datagram to send.
     pub fn poll_transmit(&mut self, ws: &mut Workspace) -> Option<Transmit> {
         let arena = &mut ws.arena;
-        self.audio.poll_transmit(self.now, arena).or_else(|| self.video.poll_transmit(self.now, arena))
+        if self.audio_service.is_due(self.now) {
+            if let Some(transmit) = self.audio.poll_transmit(self.now, arena) {
+                return Some(transmit);
+            }
+            self.audio_service.settle(self.audio.next_timeout());
+        }
+        if self.video_service.is_due(self.now) {
+            if let Some(transmit) = self.video.poll_transmit(self.now, arena, &self.publication) {
+                return Some(transmit);
+            }
+            self.video_service.settle(self.video.next_timeout(self.now));
+        }
+        None
+    }
+
+    /// Whether a target may have something to send that it had not when this was last asked.
+    pub fn take_send_due(&mut self) -> bool {
+        std::mem::take(&mut self.is_send_due) | std::mem::take(&mut self.publication.is_pushed)
     }
 
     /// The next event.
@@ -350,11 +376,14 @@ impl Pipeline {
         if self.video.take_keyframe_overdue() {
             return Some(Event::KeyframeOverdue);
         }
-        if self.audio.take_dtmf_sent() {
-            return Some(Event::DtmfSent);
-        }
-        if self.audio.playback().take_over() {
-            return Some(Event::PlayEnded);
+        if self.audio_service.has_events() {
+            if self.audio.take_dtmf_sent() {
+                return Some(Event::DtmfSent);
+            }
+            if self.audio.playback().take_over() {
+                return Some(Event::PlayEnded);
+            }
+            self.audio_service.events_taken();
         }
         if let Some(id) = self.publication.targets.take_clip_over() {
             return Some(Event::SoundEnded(id));
@@ -368,6 +397,7 @@ impl Pipeline {
             match action {
                 TargetAction::RequestKeyframe => {
                     self.video.request_keyframe(self.now);
+                    self.video_service.touch();
                     if let Some(Studio::Mixer { shown: Some(shown), .. }) = &mut self.studio {
                         shown.request_keyframe(self.now);
                     }
@@ -378,8 +408,14 @@ impl Pipeline {
         None
     }
 
-    /// A target, for its connection.
+    /// A target, to tell it of its connection.
     pub fn target_mut(&mut self, id: TargetId) -> Option<&mut Target> {
+        self.is_send_due = true;
+        self.sending_target_mut(id)
+    }
+
+    /// A target, to take what it sends.
+    pub fn sending_target_mut(&mut self, id: TargetId) -> Option<&mut Target> {
         if let Some(Studio::Pull(pull)) = &mut self.studio
             && pull.id == id
         {
@@ -401,7 +437,7 @@ impl Pipeline {
 
     /// Ends the broadcast: says BYE to the peer's RTP (RFC 3550 §6.6) and unpublishes all targets.
     pub fn close(&mut self, now: Timestamp) {
-        self.advance(now);
+        self.touch(now);
         self.publication.targets.close(self.now);
         if let Some(Studio::Pull(pull)) = &mut self.studio {
             pull.source.stop(now);
@@ -450,6 +486,14 @@ impl Pipeline {
             Some(Studio::Pull(pull)) => Some(pull),
             Some(Studio::Mixer { .. }) | None => None,
         }
+    }
+
+    /// Something changed that may concern everything.
+    fn touch(&mut self, now: Timestamp) {
+        self.advance(now);
+        self.audio_service.touch();
+        self.video_service.touch();
+        self.is_send_due = true;
     }
 
     /// Time never goes back, whatever order arrivals are handed in.

@@ -81,6 +81,11 @@ impl PicturePlayback {
         self.source = receiver.map(|receiver| Box::new(Source::new(receiver, now)));
     }
 
+    /// Whether there are pictures to show.
+    pub(super) const fn is_playing(&self) -> bool {
+        self.source.is_some()
+    }
+
     /// The callee wants an IDR picture.
     pub(super) fn request_keyframe(&mut self, now: Timestamp) {
         if let Some(source) = &mut self.source {

@@ -34,6 +34,8 @@ pub(super) struct Publication {
     pub(super) idr_pictures: u64,
     pub(super) aac_frames: u64,
     pub(super) published: Published,
+    /// Something went to the targets, until the pipeline takes notice.
+    pub(super) is_pushed: bool,
     media_started: Announcement,
     picture_size: Announcement,
     /// To other broadcasts; usually none.
@@ -95,6 +97,7 @@ impl Publication {
             idr_pictures: 0,
             aac_frames: 0,
             published: Published::default(),
+            is_pushed: false,
             media_started: Announcement::Silent,
             picture_size: Announcement::Silent,
             pictures: Vec::new(),
@@ -280,10 +283,12 @@ impl Publication {
             self.tracks = Rc::new(tracks(self.video.as_ref(), self.audio.as_ref()));
             self.source_tracks = self.source.map(|format| Rc::new(source_tracks(&self.tracks, format)));
             self.targets.set_tracks(&self.tracks, self.source_tracks.as_ref(), now);
+            self.is_pushed = true;
         }
     }
 
     fn note_started(&mut self, is_real: bool) {
+        self.is_pushed = true;
         if is_real && self.media_started == Announcement::Silent && self.targets.is_any_publishing() {
             self.media_started = Announcement::Due;
         }

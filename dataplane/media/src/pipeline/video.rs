@@ -32,6 +32,8 @@ use crate::timeline::VideoTimeline;
 pub(super) struct VideoPath {
     stream: RtpStream,
     formats: Vec<H264Format>,
+    /// Bit n: payload type n is one of `formats`. Read for every packet, where the list would be cold memory.
+    payload_types: u128,
     /// What the callee takes; `None`: we may not send to it.
     taken: Option<Vec<H264Taken>>,
     /// What the callee sees.
@@ -82,6 +84,7 @@ impl VideoPath {
         Self {
             stream: RtpStream::new(ports, receiver, CLOCK_RATE_HZ, seed.rotate_left(31) ^ VIDEO_SEED, now),
             formats: Vec::new(),
+            payload_types: 0,
             taken: None,
             playback: PicturePlayback::default(),
             payload_type: None,
@@ -116,6 +119,7 @@ impl VideoPath {
         let change = self.stream.set_transport(media.map(|media| &media.transport), now);
         self.timeline.get_or_insert_with(|| VideoTimeline::new(start));
         self.formats = media.map(|media| media.formats.clone()).unwrap_or_default();
+        self.payload_types = self.formats.iter().fold(0, |types, format| types | bit(format.payload_type));
         let sending = media.filter(|media| media.transport.direction.sends());
         self.taken = sending.map(|media| media.taken.clone());
         let feedback = media.map(|media| media.feedback).unwrap_or_default();
@@ -139,10 +143,10 @@ impl VideoPath {
     }
 
     pub(super) fn handle_datagram(&mut self, from: SocketAddr, datagram: Segment, arrival: Timestamp) {
-        let formats = &self.formats;
+        let payload_types = self.payload_types;
         self.stream.handle_datagram(from, datagram, arrival, |payload_type| {
             // RFC 6184 §8.2.1: the clock of H.264 is 90 kHz.
-            match formats.iter().any(|format| format.payload_type == payload_type) {
+            match payload_types & bit(payload_type) != 0 {
                 true => Agreed::Media { clock_rate_hz: CLOCK_RATE_HZ },
                 false => Agreed::No,
             }
@@ -152,7 +156,7 @@ impl VideoPath {
         }
     }
 
-    /// Takes what came to the publication, and decides what to ask the peer for.
+    /// Takes what came to the publication.
     pub(super) fn serve(
         &mut self,
         now: Timestamp,
@@ -160,7 +164,6 @@ impl VideoPath {
         audio: &AudioPath,
         publication: &mut Publication,
     ) {
-        self.join(audio);
         while let Some(received) = self.stream.poll(now) {
             match received {
                 Received::Packet { packet, timestamp } => {
@@ -178,9 +181,11 @@ impl VideoPath {
                     self.is_restarting = true;
                 }
             }
-            self.publish(now, ws, publication);
+            if !ws.units.is_empty() {
+                self.join(audio);
+                self.publish(now, ws, publication);
+            }
         }
-        self.ask(now, publication);
     }
 
     /// Gives up an access unit whose rest does not come, so that it holds no slots.
@@ -204,7 +209,14 @@ impl VideoPath {
         [self.stream.next_timeout(), keyframes, self.abandon_at(), playback].into_iter().flatten().min()
     }
 
-    pub(super) fn poll_transmit(&mut self, now: Timestamp, arena: &mut Arena) -> Option<Transmit> {
+    /// Decides what to ask the peer for, and gives the next datagram to send.
+    pub(super) fn poll_transmit(
+        &mut self,
+        now: Timestamp,
+        arena: &mut Arena,
+        publication: &Publication,
+    ) -> Option<Transmit> {
+        self.ask(now, publication);
         let requests = std::mem::take(&mut self.requests);
         if let Some(report) = self.stream.poll_report(requests, now, arena) {
             self.pli_sent += u64::from(requests.pli);
@@ -434,6 +446,9 @@ impl VideoPath {
 
     /// The next packet of what the callee sees.
     fn poll_playback(&mut self, now: Timestamp, arena: &mut Arena) -> Option<Transmit> {
+        if !self.playback.is_playing() {
+            return None;
+        }
         let mut packet = [0; RtpSender::HEADER_LEN + PAYLOAD_LEN_MAX];
         let (head, payload) = packet.split_first_chunk_mut()?;
         let to = self.stream.rtp_destination();
@@ -486,6 +501,11 @@ fn write_body(unit: &AccessUnit, arena: &mut Arena, body: &mut Vec<Segment>) -> 
         body.extend_from_slice(unit.slices(nal_unit));
     }
     Ok(())
+}
+
+/// RFC 3550 §5.1: a payload type has seven bits.
+const fn bit(payload_type: u8) -> u128 {
+    1 << (payload_type & 0x7f)
 }
 
 /// RFC 6184 §8.1.

@@ -471,6 +471,11 @@ impl Target {
         has_goodbye || publisher.has_output() || self.outgoing.is_pending() || !self.queue.is_empty()
     }
 
+    /// Whether it has something to send or to do, once a send is whole.
+    pub fn wants_service(&self) -> bool {
+        !self.actions.is_empty() || self.wants_send()
+    }
+
     /// Its state.
     pub const fn state(&self) -> TargetState {
         self.state
