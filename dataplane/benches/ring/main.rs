@@ -57,7 +57,7 @@ fn main() {
     }
 }
 
-fn table<T>(title: &str, variants: &mut [(&str, T)], mut measure: impl FnMut(&T) -> f64) {
+fn table<T>(title: &str, variants: &[(&str, T)], mut measure: impl FnMut(&T) -> f64) {
     let mut least = vec![f64::INFINITY; variants.len()];
     for _ in 0..ROUNDS {
         for ((_, variant), least) in variants.iter().zip(&mut least) {

@@ -269,7 +269,7 @@ impl Pipeline {
                 self.publication.set_video(None, self.now);
             }
             let interval = self.options.keyframe_interval_max;
-            *shown = receiver.map(|receiver| Shown::new(receiver, interval, self.now));
+            *shown = receiver.map(|receiver| Box::new(Shown::new(receiver, interval, self.now)));
         }
     }
 

@@ -28,7 +28,7 @@ use crate::rtp::{KeyframeAction, KeyframeRequest};
 /// Where the media of a broadcast without call comes from.
 #[derive(Debug)]
 pub(super) enum Studio {
-    Mixer { mixer: Box<Mixer>, options: AacOptions, start: Timestamp, shown: Option<Shown> },
+    Mixer { mixer: Box<Mixer>, options: AacOptions, start: Timestamp, shown: Option<Box<Shown>> },
     Pull(Box<Pull>),
 }
 
