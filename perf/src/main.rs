@@ -1,5 +1,6 @@
 //! `perf`: the load harness and the test callee as a program.
 
+mod compare_command;
 mod floor_command;
 mod load_command;
 
@@ -28,6 +29,8 @@ struct CommandLine {
 enum Command {
     /// Order broadcasts from a sipcast and measure what a call costs.
     Load(Box<load_command::Load>),
+    /// Carry the same calls through sipcast, ffmpeg, GStreamer and the floor, and compare what a call costs each.
+    Compare(Box<compare_command::Compare>),
     /// Carry calls without SIP at the least cost: what the kernel and the AAC arithmetic take, nothing else.
     Floor(floor_command::Floor),
     /// Answer calls with a test picture and sound until Ctrl-C; counts go to stdout as JSON at the end.
@@ -67,6 +70,7 @@ async fn main() -> ExitCode {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::INFO).init();
     let outcome = match CommandLine::parse().command {
         Command::Load(arguments) => load_command::run(*arguments, interrupted()).await,
+        Command::Compare(arguments) => compare_command::run(*arguments, interrupted()).await,
         Command::Floor(arguments) => floor_command::run(arguments),
         Command::Callee(arguments) => run_callee(arguments).await,
     };

@@ -7,6 +7,8 @@ use anyhow::Context;
 /// Where the search begins and ends.
 const FIRST: u16 = 20_000;
 const LAST: u16 = 31_999;
+/// Ports of the longest block there can be.
+pub const LEN_MAX: u16 = LAST - FIRST + 1;
 
 /// The first of `len` free UDP ports of loopback, even.
 ///

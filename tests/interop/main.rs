@@ -6,6 +6,7 @@ mod baresip_to_nginx;
 mod baresip_with_srtp;
 mod codecs;
 mod command_line;
+mod compared_with_peers;
 mod demo_page;
 mod grpc;
 mod hostile_input;

@@ -32,6 +32,9 @@ pub const PORTS_PER_CALL: u16 = 4;
 const VIDEO_PORT: u16 = 2;
 /// Completions that end a wait before the deadline: only a burst does.
 const WANT: usize = 2_048;
+/// Slots of the pool: twice what the kernel holds, and room for an IDR picture and sound of each call.
+const SLOTS: u16 = 2_048;
+const SLOTS_PER_CALL: u16 = 64;
 /// Longest wait without any datagram.
 const IDLE: Duration = Duration::from_secs(1);
 /// Octets of an RTP header without CSRCs and extension (RFC 3550 §5.1).
@@ -103,8 +106,8 @@ impl Floor {
         ports
             .and_then(|ports| options.first_port.checked_add(ports))
             .with_context(|| format!("--calls: {} do not fit above --first-port", options.calls))?;
-        // As many as the product has by default: 64 MiB.
-        let pool = Pool::new(32_768, SLOT_LEN);
+        let slots = SLOTS + options.calls.saturating_mul(SLOTS_PER_CALL).min(u16::MAX - SLOTS);
+        let pool = Pool::new(slots, SLOT_LEN);
         let mut ring = Ring::new(pool.clone())?;
         let calls = (0..options.calls)
             .map(|number| open_call(options, number))

@@ -18,7 +18,7 @@ const FOOT: f64 = 26.0;
 /// Ratio of highest to lowest value from which the axis is logarithmic.
 const LOGARITHMIC_FROM: f64 = 20.0;
 /// Told apart also by those who see few colours (Okabe and Ito).
-const COLOURS: [&str; 4] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"];
+const COLOURS: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
 
 /// One figure over all runs.
 pub(crate) struct Line {
