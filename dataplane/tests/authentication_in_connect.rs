@@ -1,5 +1,5 @@
-//! `authmod=adobe` and `authmod=llnw` against a server that asks as theirs do. ffmpeg, which speaks both, tries the
-//! same server first: what it computes is what the server expects.
+//! `authmod=adobe` and `authmod=llnw` against a server that asks as theirs do. ffmpeg and librtmp, which both speak
+//! both, try the same server: what they compute is what the server expects.
 
 mod support;
 
@@ -167,5 +167,27 @@ fn ffmpeg_answers_the_same() {
         until("ffmpeg publishes", || (server.published.load(Ordering::SeqCst) == 1).then_some(()));
         ffmpeg.kill().expect("a child of ours");
         ffmpeg.wait().expect("a child of ours");
+    }
+}
+
+#[test]
+fn librtmp_answers_the_same() {
+    let place = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (program, clip) = (place.join("librtmp-publisher"), place.join("empty.flv"));
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/interop/librtmp/publisher.c");
+    if !std::path::Path::new("/usr/include/librtmp/rtmp.h").exists() {
+        return eprintln!("librtmp-dev is not installed: nothing is checked");
+    }
+    let compiled = Process::new("cc").arg("-o").arg(&program).args([source, "-lrtmp"]).status();
+    assert!(compiled.is_ok_and(|status| status.success()), "librtmp's publisher compiles");
+    std::fs::write(&clip, b"FLV\x01\x05\0\0\0\x09\0\0\0\0").expect("a writable target directory");
+    for scheme in ["adobe", "llnw"] {
+        for (password, published) in [(PASSWORD, 1), ("wrong", 0)] {
+            let server = Guarded::start(scheme);
+            let url = format!("rtmp://{}/live/key pubUser={USER} pubPasswd={password}", server.address);
+            let status = Process::new(&program).arg(url).arg(&clip).stdout(Stdio::null()).status();
+            assert_eq!(status.expect("just compiled").success(), published == 1, "{scheme} with {password}");
+            assert_eq!(server.published.load(Ordering::SeqCst), published, "{scheme} with {password}");
+        }
     }
 }

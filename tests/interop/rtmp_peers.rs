@@ -1,5 +1,6 @@
-//! RTMP servers and players of others: Node-Media-Server and `ffmpeg -listen` take the call; ffmpeg, rtmpdump
-//! (librtmp) and GStreamer play it, from Node-Media-Server, nginx-rtmp and the embedded server.
+//! RTMP servers, publishers and players of others: Node-Media-Server and `ffmpeg -listen` take the call; ffmpeg,
+//! rtmpdump (librtmp) and GStreamer play it, from Node-Media-Server, nginx-rtmp and the embedded server; librtmp
+//! publishes to the embedded server.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,11 +8,13 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::support::librtmp::LibrtmpPublisher;
 use crate::support::live_call::LiveCall;
 use crate::support::nginx::Nginx;
 use crate::support::node_media_server::NodeMediaServer;
 use crate::support::playback::{assert_plays, pictures};
 use crate::support::process::{Process, directory};
+use crate::support::sipcast::Sipcast;
 use crate::support::wait_for;
 
 /// Pictures that a peer must have taken: two seconds.
@@ -68,6 +71,16 @@ fn players_get_the_call_from_nginx_and_from_the_embedded_server() {
         gstreamer_plays(&url);
     }
     call.end();
+}
+
+#[test]
+fn librtmp_publishes_to_the_embedded_server() {
+    let sipcast = Sipcast::start(&[]);
+    let url = format!("rtmp://127.0.0.1:{}/live/encoder", sipcast.origin_port);
+    let publisher = LibrtmpPublisher::start(&url, 10);
+    ffmpeg_plays(&url);
+    publisher.end();
+    sipcast.stop();
 }
 
 fn ffmpeg_plays(url: &str) {

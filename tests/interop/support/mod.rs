@@ -8,6 +8,7 @@ pub mod flv;
 pub mod h264;
 pub mod http;
 pub mod kamailio;
+pub mod librtmp;
 pub mod libsrtp;
 pub mod live_call;
 pub mod name_server;
