@@ -1,10 +1,11 @@
-//! `authmod=adobe` and `authmod=llnw` against a server that asks as theirs do. ffmpeg and librtmp, which both speak
-//! both, try the same server: what they compute is what the server expects.
+//! `authmod=adobe` and `authmod=llnw` against a server that asks as theirs do. ffmpeg, which speaks both, and librtmp
+//! try the same server: what they compute is what the server expects.
 
 mod support;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Command as Process, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -170,24 +171,26 @@ fn ffmpeg_answers_the_same() {
     }
 }
 
+/// `llnw` alone: librtmp built with GnuTLS, as Debian's is, writes beyond its memory when it answers `adobe`, since its
+/// base64 ends without a terminator.
 #[test]
 fn librtmp_answers_the_same() {
-    let place = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let (program, clip) = (place.join("librtmp-publisher"), place.join("empty.flv"));
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/interop/librtmp/publisher.c");
-    if !std::path::Path::new("/usr/include/librtmp/rtmp.h").exists() {
+    if !Path::new("/usr/include/librtmp/rtmp.h").exists() {
         return eprintln!("librtmp-dev is not installed: nothing is checked");
     }
     let compiled = Process::new("cc").arg("-o").arg(&program).args([source, "-lrtmp"]).status();
     assert!(compiled.is_ok_and(|status| status.success()), "librtmp's publisher compiles");
     std::fs::write(&clip, b"FLV\x01\x05\0\0\0\x09\0\0\0\0").expect("a writable target directory");
-    for scheme in ["adobe", "llnw"] {
-        for (password, published) in [(PASSWORD, 1), ("wrong", 0)] {
-            let server = Guarded::start(scheme);
-            let url = format!("rtmp://{}/live/key pubUser={USER} pubPasswd={password}", server.address);
-            let status = Process::new(&program).arg(url).arg(&clip).stdout(Stdio::null()).status();
-            assert_eq!(status.expect("just compiled").success(), published == 1, "{scheme} with {password}");
-            assert_eq!(server.published.load(Ordering::SeqCst), published, "{scheme} with {password}");
-        }
+    for (password, published) in [(PASSWORD, 1), ("wrong", 0)] {
+        let server = Guarded::start("llnw");
+        // The server leaves the connection open when it refuses; librtmp would wait half a minute for more.
+        let options = format!("pubUser={USER} pubPasswd={password} timeout=2");
+        let url = format!("rtmp://{}/live/key {options}", server.address);
+        let status = Process::new(&program).arg(url).arg(&clip).stdout(Stdio::null()).status();
+        assert_eq!(status.expect("just compiled").success(), published == 1, "with {password}");
+        assert_eq!(server.published.load(Ordering::SeqCst), published, "with {password}");
     }
 }

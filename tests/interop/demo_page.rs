@@ -41,7 +41,7 @@ impl Demo {
 #[test]
 fn the_picture_moves_in_the_page_until_hangup() {
     let mut demo = Demo::start();
-    let browser = Browser::open(1280, 1400);
+    let browser = Browser::open(1280, 1600);
     browser.go(&format!("http://{}/", demo.rest));
     browser.fill("rtmpStream", "page");
     let called = Instant::now();

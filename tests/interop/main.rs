@@ -21,5 +21,6 @@ mod rtmps;
 mod service_profiles;
 mod sip_ways;
 mod sipp_callee;
+mod softphones;
 mod sounds_and_streams;
 mod srtp_against_others;

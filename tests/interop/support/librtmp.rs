@@ -22,7 +22,18 @@ impl LibrtmpPublisher {
         run(Command::new("ffmpeg")
             .args(["-v", "error", "-f", "lavfi", "-i", "testsrc=size=640x360:rate=30"])
             .args(["-f", "lavfi", "-i", "sine=sample_rate=48000", "-t", &clip_seconds.to_string()])
-            .args(["-c:v", "libx264", "-preset", "ultrafast", "-g", "30", "-pix_fmt", "yuv420p", "-c:a", "aac"])
+            .args([
+                "-c:v",
+                "libx264",
+                "-preset",
+                "ultrafast",
+                "-g",
+                "30",
+                "-pix_fmt",
+                "yuv420p",
+                "-c:a",
+                "aac",
+            ])
             .arg(&clip));
         let mut process = Process::start("publisher", &directory, Command::new(program).arg(url).arg(clip));
         process.wait_for_output("publishing", Duration::from_secs(20));
