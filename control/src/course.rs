@@ -149,6 +149,9 @@ impl Course {
         });
         self.note(|b| {
             b.line = Some(Arc::clone(&dialed.line));
+            if b.sees {
+                dialed.line.set_sends_pictures(true);
+            }
             b.ladder_of = Some(Arc::clone(&dialed.line));
         });
         self.follow(dialed).await

@@ -44,6 +44,9 @@ pub trait CallLine: Send + Sync {
     /// Asks for an IDR picture by SIP INFO (RFC 5168).
     fn request_keyframe(&self);
 
+    /// There are pictures to send to the callee, or none any more: where video was agreed on, a re-INVITE says so.
+    fn set_sends_pictures(&self, sends: bool);
+
     /// Every SIP message of the call so far, without secrets; empty where none are recorded.
     fn ladder(&self) -> LadderView {
         LadderView::default()
@@ -88,6 +91,10 @@ impl CallLine for CallControl {
 
     fn request_keyframe(&self) {
         CallControl::request_keyframe(self);
+    }
+
+    fn set_sends_pictures(&self, sends: bool) {
+        CallControl::set_sends_pictures(self, sends);
     }
 
     fn ladder(&self) -> LadderView {

@@ -271,7 +271,8 @@ impl Broadcasts {
         true
     }
 
-    /// Plays the sound of a stream to a call's callee, now or as soon as media is agreed on.
+    /// Plays the sound of a stream to a call's callee, and shows its pictures where both have video, now or as soon as
+    /// media is agreed on.
     ///
     /// # Errors
     /// [`LocalError`]: nothing is played.
@@ -293,6 +294,7 @@ impl Broadcasts {
         // Should this fail, nobody reads the line, and it ends by itself.
         broadcast.send_or_wait(&shards[broadcast.shard], command).map_err(|()| LocalError::Busy)?;
         broadcast.heard = Some(stream.to_owned());
+        self.shared.show_pictures(&mut registry, callee, source, without);
         Ok(())
     }
 
@@ -313,6 +315,7 @@ impl Broadcasts {
             .send_or_wait(&self.shared.shards[broadcast.shard], command)
             .map_err(|()| LocalError::Busy)?;
         broadcast.heard = None;
+        self.shared.hide_pictures(broadcast);
         Ok(())
     }
 
@@ -437,6 +440,58 @@ impl Shared {
         if let Some(Source::Mixer { shown, .. }) = registry.get_mut(mixer_id).map(|b| &mut b.source) {
             *shown = now_shown;
         }
+    }
+
+    /// Shows a stream's pictures to a callee, in place of those of another one. `without`: the mixer's input that is left
+    /// out. Without pictures, or without room for them, the callee hears the stream only.
+    fn show_pictures(
+        &self,
+        registry: &mut Registry,
+        callee: BroadcastId,
+        source: BroadcastId,
+        without: Option<LineId>,
+    ) {
+        let pictured = self.pictured(registry, source, without).filter(|of| *of != callee);
+        let wants = registry.get(callee).is_some_and(|b| b.has_video);
+        let receiver = pictured.filter(|_| wants).and_then(|of| {
+            let line = registry.next_line();
+            let (sender, receiver) = picture_line();
+            let broadcast = registry.get_mut(of)?;
+            let command = Command::AddPictures { broadcast: of, line, sender };
+            broadcast.send_or_wait(&self.shards[broadcast.shard], command).ok().map(|()| receiver)
+        });
+        let Some(broadcast) = registry.get_mut(callee) else { return };
+        let Some(pictures) = receiver else { return self.hide_pictures(broadcast) };
+        let command = Command::PlayPictures { broadcast: callee, pictures: Some(pictures) };
+        if broadcast.send_or_wait(&self.shards[broadcast.shard], command).is_ok() {
+            broadcast.set_sees(true);
+        }
+    }
+
+    /// Shows no pictures to a callee any more.
+    pub(crate) fn hide_pictures(&self, broadcast: &mut Broadcast) {
+        if broadcast.sees {
+            let command = Command::PlayPictures { broadcast: broadcast.id, pictures: None };
+            // A shard that is too busy goes on until the source ends.
+            let _ = broadcast.send_or_wait(&self.shards[broadcast.shard], command);
+            broadcast.set_sees(false);
+        }
+    }
+
+    /// The broadcast whose pictures go with a stream's sound: its own; of a mixer without one of its inputs those of the
+    /// first other one that has some, so that nobody sees himself.
+    fn pictured(
+        &self,
+        registry: &Registry,
+        source: BroadcastId,
+        without: Option<LineId>,
+    ) -> Option<BroadcastId> {
+        let broadcast = registry.get(source)?;
+        let Source::Mixer { .. } = &broadcast.source else { return broadcast.has_video.then_some(source) };
+        let Some(without) = without else { return Some(source) };
+        let inputs = live_inputs(registry, broadcast);
+        let mut others = inputs.iter().filter(|input| input.line != without).map(|input| input.of);
+        others.find(|of| registry.get(*of).is_some_and(|b| b.has_video))
     }
 
     /// A broadcast is over: mixers that showed its pictures show another's.

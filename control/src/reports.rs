@@ -82,6 +82,7 @@ fn take(broadcasts: &Broadcasts, runtime: &Handle, report: Report) {
         Report::PlayEnded { broadcast } => {
             if let Some(b) = shared.registry().get_mut(broadcast) {
                 b.heard = None;
+                b.set_sees(false);
             }
         }
         Report::DtmfSent { broadcast } => {

@@ -191,7 +191,12 @@ impl Broadcasts {
         let mut registry = self.shared.registry();
         let broadcast = registry.live_call_mut(call_id).ok_or(SoundError::NoSuchCall)?;
         let command = Command::PlaySound { broadcast: broadcast.id, clip };
-        broadcast.send_or_wait(&self.shared.shards[broadcast.shard], command).map_err(|()| SoundError::Busy)
+        broadcast
+            .send_or_wait(&self.shared.shards[broadcast.shard], command)
+            .map_err(|()| SoundError::Busy)?;
+        broadcast.heard = None;
+        self.shared.hide_pictures(broadcast);
+        Ok(())
     }
 }
 

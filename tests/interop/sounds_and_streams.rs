@@ -93,6 +93,62 @@ fn a_callee_hears_the_tune() {
     sipcast.stop();
 }
 
+/// A callee decodes the picture of an injected stream: what it sends back is that picture. Its call is `recvonly` before.
+#[test]
+fn a_callee_sees_the_picture_of_an_injected_stream() {
+    let (here, there) = (Nginx::start(), Nginx::start());
+    let picture = ["-f", "lavfi", "-i", "color=c=0x2060c0:size=640x360:rate=25,format=yuv420p"];
+    let codec = ["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "25", "-bf", "0"];
+    let _publisher = publish(&here, "blue", 700, &picture, &codec);
+    let baresip = Baresip::start_mirror();
+    let sipcast = Sipcast::start(&["media.shards=2"]);
+    let uri = format!("{}/blue", here.url());
+    assert_eq!(sipcast.post("pull/rtmp/pull", &json!({ "uri": uri })).status, 200);
+    capture(&sipcast, "mirror", baresip.port);
+    let push = json!({"streamName": "mirror", "rtmpUrl": there.url(), "options": {}});
+    assert_eq!(sipcast.post("push/startup", &push).status, 200);
+    let of_mirror = |key: &str| {
+        let statistics = sipcast.statistics();
+        let calls = statistics["broadcasts"].as_array().cloned().unwrap_or_default();
+        let call = calls.into_iter().find(|call| call["callId"] == "mirror");
+        call.and_then(|call| call[key].as_u64()).unwrap_or(0)
+    };
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(
+        (of_mirror("playedPictures"), of_mirror("accessUnits")),
+        (0, 0),
+        "nothing is sent to recvonly"
+    );
+    let inject = json!({"callId": "mirror", "streamName": "blue"});
+    assert_eq!(sipcast.post("call/inject_stream", &inject).status, 200);
+    wait_for("pictures from the mirror", RECORDED_MAX, || (of_mirror("accessUnits") > 60).then_some(()));
+    let statistics = sipcast.statistics();
+    assert!(of_mirror("playedPictures") > 60, "{statistics}");
+    assert_eq!(of_mirror("playedPicturesDropped"), 0, "{statistics}");
+    assert_eq!(sipcast.post("call/inject_stream/terminate", &inject).status, 200);
+    wait_for("no more pictures", ESTABLISHED_MAX, || {
+        let before = of_mirror("playedPictures");
+        std::thread::sleep(Duration::from_millis(500));
+        (of_mirror("playedPictures") == before).then_some(())
+    });
+    assert_eq!(sipcast.post("call/terminate", &json!({"callId": "mirror"})).status, 200);
+    wait_for("end of the call", ESTABLISHED_MAX, || sipcast.call("mirror").is_none().then_some(()));
+    // The colour of the last picture, as one pixel.
+    let pixel = run(Command::new("ffmpeg").args(["-v", "error", "-i"]).arg(&there.recordings()[0]).args([
+        "-vf",
+        "scale=1:1",
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "rgb24",
+        "-",
+    ]));
+    let last = &pixel[pixel.len() - 3..];
+    let is_near = |(seen, wanted): (&u8, u8)| seen.abs_diff(wanted) < 24;
+    assert!(last.iter().zip([0x20, 0x60, 0xc0]).all(is_near), "{last:x?}");
+    sipcast.stop();
+}
+
 /// A stream is pulled from one server and pushed to another: its pictures and sound are the same bytes.
 #[test]
 fn a_pulled_stream_arrives_elsewhere_as_it_was() {

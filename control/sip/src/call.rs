@@ -26,6 +26,7 @@ use crate::status::{self, FailureText};
 mod fork;
 mod header;
 mod message;
+mod pictures;
 mod refresh;
 
 pub use fork::FORKS_MAX;
@@ -87,6 +88,8 @@ pub struct Call {
     update_allowed: bool,
     remote_target: String,
     refresh: Option<Refresh>,
+    /// What we want of the media is another thing than what was agreed on.
+    is_offer_due: bool,
     /// Our offer went out in a 200; its ACK brings the answer.
     awaits_ack: bool,
     actions: VecDeque<Action>,
@@ -126,6 +129,7 @@ impl Call {
             held: false,
             update_allowed: false,
             refresh: None,
+            is_offer_due: false,
             awaits_ack: false,
             actions: VecDeque::new(),
         })
@@ -267,6 +271,9 @@ impl Call {
 
     /// What to do next.
     pub fn poll_action(&mut self) -> Option<Action> {
+        if self.actions.is_empty() {
+            self.offer_anew();
+        }
         self.actions.pop_front()
     }
 
@@ -507,7 +514,8 @@ impl Call {
             Ok(mut headers) => {
                 headers.extend([allow(), supported()]);
                 // The peer has refreshed the session, so ours that waits for its turn is not needed any more.
-                self.refresh = self.refresh.filter(|refresh| refresh.retry_at.is_none());
+                let waiting = self.refresh.take_if(|refresh| refresh.retry_at.is_some());
+                self.is_offer_due |= waiting.is_some_and(|refresh| refresh.is_new_offer);
                 self.awaits_ack = is_invite && !has_offer;
                 self.answer(request.id, 200, headers, body);
                 if let Some(agreement) = agreement {

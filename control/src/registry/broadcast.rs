@@ -92,6 +92,8 @@ pub(crate) struct Broadcast {
     pub line: Option<Arc<dyn CallLine>>,
     /// The stream that is played to its callee.
     pub heard: Option<String>,
+    /// Its callee is to see pictures of that stream, too.
+    pub sees: bool,
     /// What the shard is told once media is agreed on; at most [`WAITING_MAX`].
     pub waiting: Vec<Command>,
     /// Wakes the broadcast's task.
@@ -173,6 +175,7 @@ impl Broadcast {
             source: Source::Call,
             session: random_id(),
             heard: None,
+            sees: false,
             waiting: Vec::new(),
             call_id,
             account: None,
@@ -230,6 +233,16 @@ impl Broadcast {
         }
         self.waiting.push(command);
         Ok(())
+    }
+
+    /// The callee sees pictures from now on, or none any more: its line is told, now or once it is there.
+    pub(crate) fn set_sees(&mut self, sees: bool) {
+        if self.sees != sees {
+            self.sees = sees;
+            if let Some(line) = &self.line {
+                line.set_sends_pictures(sees);
+            }
+        }
     }
 
     /// Whether the call is not over.

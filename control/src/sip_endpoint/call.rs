@@ -281,6 +281,11 @@ impl Driver {
             () = tokio::time::sleep_until(self.dtmf_after), if all_keyed => {
                 tell(&self.parts.events, CallEvent::DtmfSent(std::mem::take(&mut self.keyed))).await;
             }
+            // Without a control left nothing changes any more, and the branch is off.
+            Ok(()) = steering.pictures.changed() => {
+                let sends = *steering.pictures.borrow_and_update();
+                self.decisions.set_sends_pictures(sends);
+            }
             () = picture_wanted(&steering.keyframe, self.keyframe_after), if may_inform => {
                 self.keyframe_after = Instant::now() + KEYFRAME_INTERVAL_MIN;
                 let body = dtmf_info::PICTURE_FAST_UPDATE.to_owned();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sipcast_contract::dtmf::DtmfStep;
 use sipcast_contract::limits::DTMF_QUEUE_MAX;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::ladder::{Ladder, LadderView};
@@ -16,6 +16,7 @@ pub struct CallControl {
     hang_up: CancellationToken,
     dtmf: mpsc::Sender<DtmfStep>,
     keyframe: Arc<Notify>,
+    pictures: Arc<watch::Sender<bool>>,
     ladder: Arc<Ladder>,
 }
 
@@ -39,6 +40,11 @@ impl CallControl {
         self.keyframe.notify_one();
     }
 
+    /// There are pictures to send to the peer, or none any more: where video was agreed on, a re-INVITE says so.
+    pub fn set_sends_pictures(&self, sends: bool) {
+        self.pictures.send_replace(sends);
+    }
+
     /// Every SIP message of the call so far, without secrets; also after its end.
     pub fn ladder(&self) -> LadderView {
         self.ladder.view()
@@ -50,6 +56,7 @@ pub(super) struct Steering {
     pub hang_up: CancellationToken,
     pub dtmf: mpsc::Receiver<DtmfStep>,
     pub keyframe: Arc<Notify>,
+    pub pictures: watch::Receiver<bool>,
     // Keeps the queue open when every control is dropped, so that the task need not look at its end.
     _dtmf: mpsc::Sender<DtmfStep>,
 }
@@ -58,12 +65,14 @@ impl Steering {
     pub fn new(hang_up: CancellationToken, ladder: Arc<Ladder>) -> (Self, CallControl) {
         let (sender, dtmf) = mpsc::channel(DTMF_QUEUE_MAX);
         let keyframe = Arc::new(Notify::new());
+        let (pictures_sender, pictures) = watch::channel(false);
         let control = CallControl {
             hang_up: hang_up.clone(),
             dtmf: sender.clone(),
             keyframe: keyframe.clone(),
+            pictures: Arc::new(pictures_sender),
             ladder,
         };
-        (Self { hang_up, dtmf, keyframe, _dtmf: sender }, control)
+        (Self { hang_up, dtmf, keyframe, pictures, _dtmf: sender }, control)
     }
 }

@@ -44,31 +44,36 @@ impl Baresip {
 
     /// Starts one that says what a WAV file holds, in the rate and channels of its codec, from the start of each call.
     pub fn start_saying(account: &str, sound: &Path) -> Self {
-        Self::start_configured(account, sound, "")
+        Self::start_configured(account, sound, "", &from_clip())
+    }
+
+    /// Starts one that sends the pictures back that it is sent, decoded and encoded again; none before that.
+    pub fn start_mirror() -> Self {
+        let mirror = "video_source vidbridge,mirror\nvideo_display vidbridge,mirror\nmodule vidbridge.so\n";
+        let account = "<sip:callee@127.0.0.1>;regint=0;answermode=auto;audio_codecs=PCMU";
+        Self::start_configured(account, &clip().1, "", mirror)
     }
 
     /// Starts one that also listens for TLS, one port above, and trusts `roots`.
     pub fn start_tls(account: &str, identity: &Identity, roots: &Path) -> Self {
         let tls = format!("sip_certificate {}\nsip_cafile {}\n", identity.both.display(), roots.display());
-        Self::start_configured(account, &clip().1, &tls)
+        Self::start_configured(account, &clip().1, &tls, &from_clip())
     }
 
-    fn start_configured(account: &str, sound: &Path, settings: &str) -> Self {
+    fn start_configured(account: &str, sound: &Path, settings: &str, video: &str) -> Self {
         let port = ports::free(2);
         let rtp_port = ports::free(20);
         let directory = directory("baresip");
-        let clip = &clip().0;
         let configuration = format!(
             "poll_method epoll\nsip_listen 127.0.0.1:{port}\nnet_interface 127.0.0.1\n\
              module_path /usr/lib/baresip/modules\n\
-             audio_player aubridge,nil\naudio_source aufile,{}\nvideo_source avformat,{}\n\
+             audio_player aubridge,nil\naudio_source aufile,{}\n{video}\
              video_size 640x360\nvideo_bitrate 1000000\nvideo_fps 30\n\
              rtp_ports {rtp_port}-{}\nrtcp_enable yes\nrtcp_mux no\n\
              module g711.so\nmodule aufile.so\nmodule aubridge.so\nmodule avcodec.so\nmodule avformat.so\n\
              module srtp.so\nmodule g722.so\nmodule opus.so\n\
              module_app account.so\nmodule_app menu.so\navcodec_h264enc libx264\n{settings}",
             sound.display(),
-            clip.display(),
             rtp_port + 19,
         );
         std::fs::write(directory.join("config"), configuration).expect("a writable directory");
@@ -79,6 +84,11 @@ impl Baresip {
         process.wait_for_output("baresip is ready", Duration::from_secs(15));
         Self { port, rtp_ports: (rtp_port, rtp_port + 19), _process: process }
     }
+}
+
+/// Settings for pictures of the test clip.
+fn from_clip() -> String {
+    format!("video_source avformat,{}\n", clip().0.display())
 }
 
 /// Test clip and beeps, made once per run.

@@ -10,7 +10,7 @@ pub const FORKS_MAX: usize = 8;
 #[derive(Debug)]
 pub(super) struct Fork {
     tag: Option<String>,
-    negotiation: Negotiation,
+    pub(super) negotiation: Negotiation,
     answer_body: Vec<u8>,
     agreement: Option<Agreement>,
 }

@@ -16,6 +16,8 @@ pub(super) struct Refresh {
     pub(super) attempts: u8,
     /// Waits for a second try after 491 (RFC 3261 §14.1); `None`: the request is out.
     pub(super) retry_at: Option<Timestamp>,
+    /// Not the last description again, but what we want by now.
+    pub(super) is_new_offer: bool,
 }
 
 impl Call {
@@ -61,6 +63,10 @@ impl Call {
         if repeat && refresh.attempts < REFRESH_ATTEMPTS_MAX {
             self.send_refresh(refresh);
         } else {
+            if refresh.is_new_offer {
+                // RFC 3261 §14.1: the session is as it was, and so are our further offers.
+                self.negotiation.options.video_direction = self.options.offer.video_direction;
+            }
             self.timer.handle_refresh_failed(response.status, now);
         }
     }
@@ -76,7 +82,7 @@ impl Call {
                 TimerAction::Refresh if self.refresh.is_none() => {
                     let method =
                         if self.update_allowed { RefreshMethod::Update } else { RefreshMethod::Invite };
-                    self.send_refresh(Refresh { method, attempts: 0, retry_at: None });
+                    self.send_refresh(Refresh { method, attempts: 0, retry_at: None, is_new_offer: false });
                 }
                 TimerAction::Refresh => {}
                 TimerAction::Bye => {
@@ -92,6 +98,10 @@ impl Call {
     pub(super) fn send_refresh(&mut self, refresh: Refresh) {
         let body = match refresh.method {
             RefreshMethod::Update => None,
+            // A new offer can fail for want of random numbers only; then the session is at least refreshed.
+            RefreshMethod::Invite if refresh.is_new_offer => {
+                self.negotiation.offer().ok().or_else(|| self.negotiation.refresh())
+            }
             RefreshMethod::Invite => self.negotiation.refresh(),
         };
         let mut headers = vec![allow(), supported()];

@@ -333,6 +333,83 @@ fn glare_meets_491_both_ways_and_is_tried_again_in_time() {
     assert_eq!(drain(&mut call), ["refresh INVITE"]);
 }
 
+/// Method and body of the refresh that is decided on next.
+fn refresh(call: &mut Call) -> Option<(RefreshMethod, String)> {
+    std::iter::from_fn(|| call.poll_action()).find_map(|action| match action {
+        Action::SendRefresh { method, body, .. } => Some((method, body.unwrap_or_default())),
+        _ => None,
+    })
+}
+
+fn video_direction(description: &str) -> Option<&str> {
+    let video = &description[description.find("m=video")?..];
+    video.lines().find_map(|line| {
+        let attribute = line.strip_prefix("a=")?;
+        ["sendrecv", "sendonly", "recvonly", "inactive"].contains(&attribute).then_some(attribute)
+    })
+}
+
+const BOTH_WAYS: &str = "v=0\r\nc=IN IP4 198.51.100.7\r\nm=audio 5000 RTP/AVP 0\r\n\
+    m=video 5002 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=sendrecv\r\n";
+
+#[test]
+fn pictures_for_the_peer_are_offered_by_re_invite_and_withdrawn() {
+    let mut call = established(&[("Allow", "INVITE, UPDATE")]);
+    call.set_sends_pictures(true);
+    let (method, offer) = refresh(&mut call).expect("a re-INVITE");
+    assert_eq!((method, video_direction(&offer)), (RefreshMethod::Invite, Some("sendrecv")));
+    assert!(offer.contains("m=audio 4000 RTP/AVP 0\r\n"), "what was agreed on goes on: {offer}");
+    assert_eq!(request(&mut call, "INVITE", &[], ANSWER), ["answer 491"], "glare");
+    assert_eq!(refresh_answer(&mut call, 491, 10), [""; 0]);
+    let retry_at = call.next_timeout().expect("tried again");
+    call.handle_timeout(retry_at);
+    assert_eq!(
+        refresh(&mut call).and_then(|(_, offer)| video_direction(&offer).map(str::to_owned)),
+        Some("sendrecv".into())
+    );
+    let accepted = Response { status: 200, phrase: "", headers: &[], body: BOTH_WAYS.as_bytes() };
+    call.handle_refresh_response(&accepted, at(20));
+    let sends = |call: &Call| {
+        call.media.as_ref().and_then(|media| media.video.as_ref()).map(|v| v.transport.direction.sends())
+    };
+    assert_eq!((drain(&mut call), sends(&call)), (vec!["media".to_owned()], Some(true)));
+    // Answers keep to it as well.
+    call.handle_request(
+        &PeerRequest { id: 1, method: "INVITE", headers: &[], body: BOTH_WAYS.as_bytes() },
+        at(21),
+    );
+    assert!(sends(&call) == Some(true) && !drain(&mut call).is_empty());
+    call.set_sends_pictures(true);
+    assert_eq!(drain(&mut call), [""; 0], "it is so already");
+    call.set_sends_pictures(false);
+    let (_, offer) = refresh(&mut call).expect("a re-INVITE");
+    assert_eq!(video_direction(&offer), Some("recvonly"));
+    let accepted = Response { status: 200, phrase: "", headers: &[], body: ANSWER.as_bytes() };
+    call.handle_refresh_response(&accepted, at(30));
+    assert_eq!((drain(&mut call), sends(&call)), (vec!["media".to_owned()], Some(false)));
+}
+
+#[test]
+fn a_peer_that_takes_no_pictures_is_asked_once_and_keeps_its_call() {
+    let mut call = started();
+    call.set_sends_pictures(true);
+    assert_eq!(drain(&mut call), [""; 0], "not before the answer");
+    respond(&mut call, 200, &[TO], ANSWER);
+    assert_eq!(drain(&mut call), [""; 0]);
+    let mut call = established(&[]);
+    call.set_sends_pictures(true);
+    assert_eq!(drain(&mut call), ["refresh INVITE"]);
+    assert_eq!(refresh_answer(&mut call, 488, 10), [""; 0]);
+    assert!(call.is_established());
+    request(&mut call, "INVITE", &[], "");
+    assert_eq!(call.negotiation.options.video_direction, sipcast_contract::Direction::RecvOnly);
+    let audio = "v=0\r\nc=IN IP4 198.51.100.7\r\nm=audio 5000 RTP/AVP 0\r\nm=video 0 RTP/AVP 96\r\n";
+    let mut call = started();
+    respond(&mut call, 200, &[TO], audio);
+    call.set_sends_pictures(true);
+    assert_eq!(drain(&mut call), [""; 0], "without video there is nothing to ask");
+}
+
 #[test]
 fn a_refresh_of_the_peer_saves_ours() {
     let (mut call, _) = refreshing("INVITE");

@@ -44,6 +44,7 @@ pub(crate) enum Act {
     HangUp,
     Info(Vec<DtmfStep>),
     Keyframe,
+    Pictures(bool),
 }
 
 pub(crate) struct Answer {
@@ -98,6 +99,10 @@ impl CallLine for ScriptedLine {
 
     fn request_keyframe(&self) {
         let _ = self.acts.send(Act::Keyframe);
+    }
+
+    fn set_sends_pictures(&self, sends: bool) {
+        let _ = self.acts.send(Act::Pictures(sends));
     }
 }
 
