@@ -24,6 +24,7 @@ pub const TARGETS: &[FuzzTarget] = &[
     ("flv", flv::bodies),
     ("order", order::json),
     ("rtmp_chunks", rtmp::server_input),
+    ("rtmp_play", rtmp::player_input),
     ("rtmp_server", rtmp::target_input),
     ("rtp", rtp::call),
     ("sdp", sdp::descriptions),

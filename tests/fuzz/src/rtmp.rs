@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sipcast_contract::{RtmpTarget, RtmpUrl, Secret, Timestamp};
+use sipcast_contract::picture::picture_line;
+use sipcast_contract::sound::{LineId, line};
+use sipcast_contract::{MediaOptions, MediaWanted, RtmpTarget, RtmpUrl, Secret, TargetId, Timestamp};
+use sipcast_media::pipeline::{Event, Pipeline, Workspace};
 use sipcast_media::rtmp::{ChunkList, MediaKind, ServerEvent, ServerSession, Target, TargetAction};
 use sipcast_pool::{Arena, Pool};
 
@@ -92,3 +95,97 @@ pub fn target_input(data: &[u8]) {
     arena.close();
     assert_eq!(pool.held(), 0, "all leases are home");
 }
+
+/// A server's bytes at a broadcast that pulls its stream: chunks, commands, FLV bodies, aggregates, with reconnections and
+/// time between them. The server plays by the time that the input begins, and its sound and pictures go on to another
+/// broadcast.
+pub fn player_input(data: &[u8]) {
+    let pool = Pool::new(512, 2048);
+    let mut workspace = Workspace::new(pool.clone());
+    let mut now = Timestamp::from_millis(1000);
+    let wanted = MediaWanted { audio: false, video: false };
+    let mut pipeline = Pipeline::new(&MediaOptions::default(), wanted, 7, now);
+    let url = RtmpUrl::parse("rtmp://127.0.0.1/live").expect("valid");
+    let addresses = vec!["127.0.0.1:1935".parse().expect("an address")];
+    let spec = RtmpTarget::new(url, Secret::new("talk".to_owned()), addresses);
+    pipeline.add_target(TARGET, spec.clone(), now).expect("room for one");
+    pipeline.set_muted(TARGET, true);
+    pipeline.pull(PULL, RtmpTarget { plays: true, ..spec }, now);
+    let (sound, mut heard) = line();
+    let (pictures, mut seen) = picture_line();
+    assert!(pipeline.add_line(LineId(1), sound, None));
+    pipeline.add_pictures(LineId(1), pictures, now);
+    let mut server = ServerSession::new(7);
+    let mut input = Input::new(data);
+    play(&mut pipeline, &mut server, &mut workspace, now);
+    while !input.is_empty() {
+        match input.byte() % 8 {
+            0 => with_pull(&mut pipeline, |pull| pull.handle_disconnected(now)),
+            1 => now = now + Duration::from_millis(u64::from(input.number())),
+            _ => {
+                let piece = input.counted(4096);
+                with_pull(&mut pipeline, |pull| pull.handle_input(piece, now));
+            }
+        }
+        if pipeline.next_timeout().is_some_and(|at| at <= now) {
+            pipeline.handle_timeout(now, &mut workspace);
+        }
+        pipeline.serve_studio(now, &mut workspace);
+        play(&mut pipeline, &mut server, &mut workspace, now);
+        heard.trim(0);
+        while seen.pull().is_some() {}
+    }
+    pipeline.close(now);
+    drop(pipeline);
+    workspace.close();
+    assert_eq!(pool.held(), 0, "all leases are home");
+}
+
+/// Carries out what the pull wants: a server that accepts it, as often as it connects.
+fn play(pipeline: &mut Pipeline, server: &mut ServerSession, workspace: &mut Workspace, now: Timestamp) {
+    let mut events = 0;
+    loop {
+        while let Some(event) = pipeline.poll_event() {
+            events += 1;
+            assert!(events < 1000, "events come to an end");
+            if let Event::Target(PULL, TargetAction::Connect(_)) = event {
+                *server = ServerSession::new(7);
+                with_pull(pipeline, |pull| pull.handle_connected(now));
+            }
+        }
+        let Workspace { arena, chunks, .. } = workspace;
+        let mut output = Vec::new();
+        with_pull(pipeline, |pull| {
+            chunks.clear();
+            pull.fill_send(arena, chunks, now);
+            let said: Vec<u8> = chunks.segments.iter().flat_map(|segment| segment.iter().copied()).collect();
+            // After nonsense from the input the session may be out of step: then it says nothing more.
+            if server.handle_input(&said).is_ok() {
+                while let Some(event) = server.poll_event() {
+                    if let ServerEvent::PlayRequested { .. } = event {
+                        server.accept();
+                    }
+                }
+                server.take_output(&mut output);
+            }
+            chunks.clear();
+            if !said.is_empty() {
+                pull.handle_sent(said.len(), now);
+            }
+            pull.handle_input(&output, now);
+        });
+        pipeline.serve_studio(now, workspace);
+        if output.is_empty() {
+            return;
+        }
+    }
+}
+
+fn with_pull(pipeline: &mut Pipeline, act: impl FnOnce(&mut Target)) {
+    if let Some(pull) = pipeline.target_mut(PULL) {
+        act(pull);
+    }
+}
+
+const PULL: TargetId = TargetId(1);
+const TARGET: TargetId = TargetId(2);
