@@ -89,7 +89,11 @@ impl Remuxer {
         };
         self.chunker.begin(&header, self.body.iter().map(Segment::len).sum());
         let mut segments = self.body.drain(..);
-        self.chunker.fill(|| segments.next(), &mut self.arena, &mut self.chunks).expect("a free slot");
+        while self.chunker.is_open() {
+            self.chunker
+                .fill(|| segments.next(), &mut self.arena, &mut self.chunks, usize::MAX)
+                .expect("a free slot");
+        }
         black_box(&self.chunks);
         self.chunks.clear();
     }

@@ -17,14 +17,24 @@ pub const ACCESS_UNIT_SLICES_MAX: usize = 1024;
 /// Bytes of one access unit: nginx-rtmp closes the connection above a message of 1 MiB.
 pub const ACCESS_UNIT_BYTES_MAX: usize = 1_000_000;
 
-/// Bytes waiting for one RTMP target. Beyond it whole pictures are dropped up to the next IDR picture.
+/// Bytes waiting for one RTMP target. Beyond it the oldest sound is dropped; no picture waits any more by then.
 pub const SEND_QUEUE_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// Slices waiting for one RTMP target; same consequence.
 pub const SEND_QUEUE_SLICES_MAX: usize = 4096;
 
 /// Media time waiting for one RTMP target, in ms; same consequence.
-pub const SEND_QUEUE_MS_MAX: u32 = 5_000;
+pub const SEND_QUEUE_MS_MAX: u32 = 10_000;
+
+/// Of [`SEND_QUEUE_BYTES_MAX`] what pictures leave to sound: beyond the rest whole pictures are dropped up to the next
+/// IDR picture. 10 s of sound at 200 kbit/s.
+pub const SEND_QUEUE_SOUND_BYTES: usize = 256 * 1024;
+
+/// Of [`SEND_QUEUE_SLICES_MAX`] what pictures leave to sound; same consequence. 10 s of AAC frames, two slices each.
+pub const SEND_QUEUE_SOUND_SLICES: usize = 1024;
+
+/// Media time in ms beyond which pictures do not wait; same consequence. Sound that came meanwhile has as long again.
+pub const SEND_QUEUE_PICTURES_MS_MAX: u32 = 5_000;
 
 /// iovecs of one vectored send (`IOV_MAX` is 1024); the rest goes with the next send.
 pub const IOVECS_MAX: usize = 512;

@@ -71,6 +71,8 @@ pub struct Chunker {
     open: Option<Open>,
     /// Rest of a segment that was cut at a chunk border; belongs to the open message.
     remainder: Option<Segment>,
+    /// The message that another one was put into.
+    parked: Option<(Open, Option<Segment>)>,
 }
 
 /// Last header on a chunk stream.
@@ -114,12 +116,15 @@ impl Chunker {
             last: [None; CHUNK_STREAMS],
             open: None,
             remainder: None,
+            parked: None,
         }
     }
 
     /// For a connection on which [`Self::CHUNK_SIZE`] was announced already.
     pub const fn announced() -> Self {
-        Self { chunk_size: Self::CHUNK_SIZE, last: [None; CHUNK_STREAMS], open: None, remainder: None }
+        let mut chunker = Self::new();
+        chunker.chunk_size = Self::CHUNK_SIZE;
+        chunker
     }
 
     /// Appends Set Chunk Size and cuts by [`Self::CHUNK_SIZE`] from then on.
@@ -154,13 +159,31 @@ impl Chunker {
         self.open = Some(Open { left: len, chunk_left: len.min(self.chunk_size), header: Some(first), next });
     }
 
-    /// Whether a message is begun and not whole yet; nothing else may be sent until it is.
+    /// Whether a message is begun and not whole yet; nothing else may be sent until it is, but for what
+    /// [`Chunker::insert`] takes.
     pub const fn is_open(&self) -> bool {
         self.open.is_some()
     }
 
-    /// Moves the open message to `out` until it is whole or `out` has [`IOVECS_MAX`] segments; call again with an
-    /// empty `out` for the rest. `next_segment` gives its segments in turn.
+    /// Whether the open message stands between two chunks of its own, so that another one may be inserted.
+    pub fn is_between_chunks(&self) -> bool {
+        self.parked.is_none() && self.open.as_ref().is_some_and(|open| open.header.is_some())
+    }
+
+    /// Begins a message between two chunks of the open one (§5.3: that is what chunk streams are for), on another chunk
+    /// stream; the open one goes on when it is whole.
+    ///
+    /// # Panics
+    /// When it may not be inserted, or `len` is 2^24 or more.
+    pub fn insert(&mut self, header: &MessageHeader, len: usize) {
+        assert!(self.is_between_chunks(), "a chunk is not interrupted");
+        self.parked = self.open.take().map(|open| (open, self.remainder.take()));
+        self.begin(header, len);
+    }
+
+    /// Moves the open message to `out` until it is whole, until it stands between two chunks, or until `out` has
+    /// [`IOVECS_MAX`] segments or `bytes_max` bytes; call again with an empty `out` for the rest. `next_segment` gives its
+    /// segments in turn.
     ///
     /// # Errors
     /// [`Exhausted`]: no slot for a chunk header. The state stays right; call again later.
@@ -172,16 +195,18 @@ impl Chunker {
         mut next_segment: impl FnMut() -> Option<Segment>,
         arena: &mut Arena,
         out: &mut ChunkList,
+        bytes_max: usize,
     ) -> Result<(), Exhausted> {
         while let Some(open) = &mut self.open {
-            if out.segments.len() >= IOVECS_MAX {
+            if out.segments.len() >= IOVECS_MAX || out.bytes >= bytes_max {
                 return Ok(());
             }
             if let Some(header) = open.header {
                 out.push(arena.write(header.bytes())?);
                 open.header = None;
                 if open.left == 0 {
-                    self.open = None;
+                    self.end();
+                    return Ok(());
                 }
                 continue;
             }
@@ -195,13 +220,24 @@ impl Chunker {
                 out.push(segment);
             }
             if open.left == 0 {
-                self.open = None;
-            } else if open.chunk_left == 0 {
+                self.end();
+                return Ok(());
+            }
+            if open.chunk_left == 0 {
                 open.header = Some(open.next);
                 open.chunk_left = open.left.min(self.chunk_size);
+                return Ok(());
             }
         }
         Ok(())
+    }
+
+    /// The open message is whole; one that it was put into goes on.
+    fn end(&mut self) {
+        self.open = None;
+        if let Some((open, remainder)) = self.parked.take() {
+            (self.open, self.remainder) = (Some(open), remainder);
+        }
     }
 
     /// Headers of the first chunk and of those that go on; remembers the message as the last of its stream.
@@ -369,7 +405,7 @@ mod tests {
                 let (mut bytes, mut out) = (Vec::new(), ChunkList::new());
                 while two.is_open() {
                     out.clear();
-                    two.fill(|| segments.next(), &mut arena, &mut out).expect("room");
+                    two.fill(|| segments.next(), &mut arena, &mut out, usize::MAX).expect("room");
                     assert!(out.segments.len() <= IOVECS_MAX);
                     bytes.extend_from_slice(&gathered(&out));
                 }
@@ -379,6 +415,42 @@ mod tests {
         }
         assert_eq!(pool.bytes_copied(), 0);
         drop(arena);
+        assert_eq!(pool.held(), 0);
+    }
+
+    #[test]
+    fn a_message_is_put_between_two_chunks_of_another() {
+        let pool = Pool::new(8, 2048);
+        let mut arena = Arena::new(pool.clone());
+        let segment = |len: usize, byte: u8| {
+            let mut lease = pool.claim().expect("free");
+            lease[..len].fill(byte);
+            lease.freeze(0..len)
+        };
+        let sound = MessageHeader { chunk_stream: 4, timestamp_ms: 40, type_id: 8, message_stream: 1 };
+        let mut chunker = Chunker::new();
+        let mut picture = [segment(200, 1), segment(100, 2)].into_iter();
+        let mut frame = Some(segment(3, 9));
+        let mut out = ChunkList::new();
+        assert!(!chunker.is_between_chunks());
+        chunker.begin(&video(9), 300);
+        chunker.fill(|| picture.next(), &mut arena, &mut out, 1).expect("room");
+        assert!(chunker.is_open() && !chunker.is_between_chunks(), "the header is out, its chunk is not");
+        chunker.fill(|| picture.next(), &mut arena, &mut out, usize::MAX).expect("room");
+        assert!(chunker.is_between_chunks());
+        chunker.insert(&sound, 3);
+        assert!(!chunker.is_between_chunks());
+        while chunker.is_open() && frame.is_some() {
+            chunker.fill(|| frame.take(), &mut arena, &mut out, usize::MAX).expect("room");
+        }
+        while chunker.is_open() {
+            chunker.fill(|| picture.next(), &mut arena, &mut out, usize::MAX).expect("room");
+        }
+        let (mut apart, mut whole, mut between) = (Chunker::new(), Vec::new(), Vec::new());
+        apart.write(&video(9), &[[1; 200].as_slice(), &[2; 100]].concat(), &mut whole);
+        apart.write(&sound, &[9; 3], &mut between);
+        assert_eq!(gathered(&out), [&whole[..140], &between, &whole[140..]].concat());
+        drop((arena, out));
         assert_eq!(pool.held(), 0);
     }
 
@@ -393,10 +465,10 @@ mod tests {
         let mut chunker = Chunker::new();
         let mut out = ChunkList::new();
         chunker.begin(&video(1), 3);
-        assert_eq!(chunker.fill(|| body.take(), &mut arena, &mut out), Err(Exhausted));
+        assert_eq!(chunker.fill(|| body.take(), &mut arena, &mut out, usize::MAX), Err(Exhausted));
         assert!(out.is_empty() && chunker.is_open());
         drop(other);
-        assert_eq!(chunker.fill(|| body.take(), &mut arena, &mut out), Ok(()));
+        assert_eq!(chunker.fill(|| body.take(), &mut arena, &mut out, usize::MAX), Ok(()));
         assert_eq!(gathered(&out), written(&mut Chunker::new(), &video(1), b"abc"));
     }
 }

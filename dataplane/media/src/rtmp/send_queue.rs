@@ -2,17 +2,23 @@
 //! Takes: messages, changes of the tracks. Gives: them in order, segment by segment.
 //! Leaves out: chunks, and when something is sent.
 //!
-//! Bounds: [`SEND_QUEUE_BYTES_MAX`], [`SEND_QUEUE_SLICES_MAX`], [`SEND_QUEUE_MS_MAX`]. A picture that does not fit is
-//! dropped, and all that follow up to the next IDR picture. An IDR picture that does not fit throws out the pictures
-//! that wait. Audio that does not fit throws out pictures first, then the oldest audio. [`SendQueue::shed`] throws out
-//! everything, when others need the slots. A picture longer than the server takes is dropped like one that does not
-//! fit. No allocation once warm.
+//! Sound goes last: pictures have narrower bounds ([`SEND_QUEUE_PICTURES_MS_MAX`], [`SEND_QUEUE_SOUND_BYTES`],
+//! [`SEND_QUEUE_SOUND_SLICES`]) than all together ([`SEND_QUEUE_BYTES_MAX`], [`SEND_QUEUE_SLICES_MAX`],
+//! [`SEND_QUEUE_MS_MAX`]). A picture that does not fit is dropped, and all that follow up to the next IDR picture. An IDR
+//! picture that does not fit throws out the pictures that wait, and so does sound that finds no room within the bounds of
+//! pictures. Only sound that does not fit at all throws out the oldest sound. [`SendQueue::shed`] throws out the
+//! pictures, then the sound, when others need the slots. A picture longer than the server takes is dropped like one that
+//! does not fit. No allocation once warm.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 use sipcast_contract::Timestamp;
-use sipcast_contract::limits::{SEND_QUEUE_BYTES_MAX, SEND_QUEUE_MS_MAX, SEND_QUEUE_SLICES_MAX};
+use sipcast_contract::limits::{
+    SEND_QUEUE_BYTES_MAX, SEND_QUEUE_MS_MAX, SEND_QUEUE_PICTURES_MS_MAX, SEND_QUEUE_SLICES_MAX,
+    SEND_QUEUE_SOUND_BYTES, SEND_QUEUE_SOUND_SLICES,
+};
 use sipcast_pool::Segment;
 
 use super::target::Tracks;
@@ -128,6 +134,31 @@ impl SendQueue {
         })
     }
 
+    /// Takes the oldest sound out, past the open message and the pictures in front of it, if it has waited for `wait`; its
+    /// segments go to `segments`. `None`: there is none, or it belongs to tracks that are still to be told.
+    pub fn take_sound(
+        &mut self,
+        wait: Duration,
+        now: Timestamp,
+        segments: &mut VecDeque<Segment>,
+    ) -> Option<QueuedMessage> {
+        let mut begin = self.open;
+        for at in 0..self.records.len() {
+            match self.records[at] {
+                Record::Tracks(_) => return None,
+                Record::Message(message) if message.kind != MessageKind::Audio => begin += message.segments,
+                Record::Message(message) if now - message.arrival < wait => return None,
+                Record::Message(message) => {
+                    self.records.remove(at);
+                    self.bytes -= message.bytes;
+                    segments.extend(self.segments.drain(begin..begin + message.segments));
+                    return Some(message);
+                }
+            }
+        }
+        None
+    }
+
     /// The next segment of the message that was begun.
     pub fn next_segment(&mut self) -> Option<Segment> {
         self.open = self.open.checked_sub(1)?;
@@ -157,7 +188,7 @@ impl SendQueue {
     pub fn wants_idr(&self) -> bool {
         self.waits_for_idr
             && self.bytes < SEND_QUEUE_BYTES_MAX / 2
-            && self.queued_ms() < SEND_QUEUE_MS_MAX / 2
+            && self.queued_ms() < SEND_QUEUE_PICTURES_MS_MAX / 2
     }
 
     /// Pictures and audio frames dropped so far because the bounds were reached.
@@ -185,17 +216,15 @@ impl SendQueue {
         self.segments.len() - self.open
     }
 
-    /// Drops all messages that are not begun and counts them; pictures go on with the next IDR picture.
+    /// Drops the pictures that are not begun and counts them, or the sound when there are none; pictures go on with the
+    /// next IDR picture.
     pub fn shed(&mut self) {
-        let pictures_before = self.pictures_dropped;
-        self.retain(|queue, message| {
-            match message.kind {
-                MessageKind::Audio => queue.audio_dropped += 1,
-                MessageKind::IdrPicture | MessageKind::Picture => queue.pictures_dropped += 1,
-            }
-            false
-        });
-        self.waits_for_idr |= self.pictures_dropped > pictures_before;
+        if !self.drop_pictures() {
+            self.retain(|queue, _| {
+                queue.audio_dropped += 1;
+                false
+            });
+        }
     }
 
     /// Empties the queue, for a new connection; the counts stay.
@@ -216,17 +245,17 @@ impl SendQueue {
                 self.waits_for_idr = true;
                 false
             }
-            MessageKind::Picture if self.waits_for_idr || !self.has_room(message) => {
+            MessageKind::Picture if self.waits_for_idr || !self.has_room_for_pictures(message) => {
                 self.pictures_dropped += 1;
                 self.waits_for_idr = true;
                 false
             }
             MessageKind::Picture => true,
             MessageKind::IdrPicture => {
-                if !self.has_room(message) {
+                if !self.has_room_for_pictures(message) {
                     self.drop_pictures();
                 }
-                let has_room = self.has_room(message);
+                let has_room = self.has_room_for_pictures(message);
                 if !has_room {
                     self.pictures_dropped += 1;
                     self.waits_for_idr = true;
@@ -234,7 +263,7 @@ impl SendQueue {
                 has_room
             }
             MessageKind::Audio => {
-                if !self.has_room(message) {
+                if !self.has_room_for_pictures(message) {
                     self.drop_pictures();
                 }
                 while !self.has_room(message) && self.drop_oldest_audio() {}
@@ -251,6 +280,13 @@ impl SendQueue {
             && self.ms_until(message.timestamp_ms) <= SEND_QUEUE_MS_MAX
     }
 
+    /// Whether there would be room if `message` were a picture.
+    fn has_room_for_pictures(&self, message: &QueuedMessage) -> bool {
+        self.bytes + message.bytes <= SEND_QUEUE_BYTES_MAX - SEND_QUEUE_SOUND_BYTES
+            && self.segments.len() + message.segments <= SEND_QUEUE_SLICES_MAX - SEND_QUEUE_SOUND_SLICES
+            && self.ms_until(message.timestamp_ms) <= SEND_QUEUE_PICTURES_MS_MAX
+    }
+
     fn messages(&self) -> impl DoubleEndedIterator<Item = &QueuedMessage> {
         self.records.iter().filter_map(|record| match record {
             Record::Message(message) => Some(message),
@@ -265,15 +301,18 @@ impl SendQueue {
         if ms < 1 << 31 { ms } else { 0 }
     }
 
-    /// Drops all pictures that are not begun; the next one must be an IDR picture.
-    fn drop_pictures(&mut self) {
-        let before = self.pictures_dropped;
+    /// Drops all pictures that are not begun; the next one must be an IDR picture. `false`: there was none.
+    fn drop_pictures(&mut self) -> bool {
+        if self.messages().all(|message| message.kind == MessageKind::Audio) {
+            return false;
+        }
         self.retain(|queue, message| {
             let is_audio = message.kind == MessageKind::Audio;
             queue.pictures_dropped += u64::from(!is_audio);
             is_audio
         });
-        self.waits_for_idr |= self.pictures_dropped > before;
+        self.waits_for_idr = true;
+        true
     }
 
     /// Drops the oldest audio frame that is not begun; `false` when there is none.

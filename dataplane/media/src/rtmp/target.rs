@@ -35,7 +35,7 @@ use sipcast_contract::statistics::TargetStatistics;
 use sipcast_contract::{
     PictureChange, RtmpTarget, TargetAudio, TargetRules, TargetState, Timestamp, TlsTrust,
 };
-use sipcast_pool::Arena;
+use sipcast_pool::{Arena, Exhausted};
 
 use super::authentication::{Authentication, Verdict};
 use super::back_off::BackOff;
@@ -130,7 +130,7 @@ enum Gate {
 /// The send in flight.
 #[derive(Clone, Copy, Debug)]
 struct Sending {
-    until: Timestamp,
+    since: Timestamp,
     messages: Messages,
 }
 
@@ -342,6 +342,7 @@ impl Target {
     pub fn handle_sent(&mut self, bytes: usize, now: Timestamp) {
         self.statistics.bytes_sent += bytes as u64;
         if let Some(sending) = self.sending.take() {
+            self.outgoing.handle_sent(bytes, now - sending.since);
             self.statistics.access_units += sending.messages.pictures;
             self.statistics.audio_frames += sending.messages.audio_frames;
         }
@@ -372,7 +373,7 @@ impl Target {
         }
         // The send that is tried again is the one that follows each input.
         self.starved_until = self.starved_until.filter(|until| *until > now);
-        let stalls = self.sending.is_some_and(|sending| sending.until <= now);
+        let stalls = self.sending.is_some_and(|sending| sending.since + SEND_TIMEOUT <= now);
         let is_stale = self.stale_since.is_some_and(|since| since + STALE_MAX <= now);
         match &mut self.link {
             Link::Waiting { until } if *until <= now => {
@@ -409,7 +410,7 @@ impl Target {
             _ => None,
         };
         let sending = match self.link {
-            Link::Up(_) => self.sending.map(|sending| sending.until),
+            Link::Up(_) => self.sending.map(|sending| sending.since + SEND_TIMEOUT),
             _ => None,
         };
         let stale = match self.link {
@@ -435,17 +436,15 @@ impl Target {
         self.stale_since = if is_late { self.stale_since.or(Some(now)) } else { None };
         let mut messages = Messages::default();
         // An exhausted pool ends the gathering; what is left goes with a later send.
-        let mut is_exhausted =
-            self.outgoing.gather(&mut self.link, &mut self.queue, arena, out, &mut messages).is_err();
+        let mut is_exhausted = self.gather(arena, out, &mut messages, now).is_err();
         if is_exhausted && out.is_empty() {
             // No send will end and give slots back, and the slots may be those that wait here.
             self.queue.shed();
-            is_exhausted =
-                self.outgoing.gather(&mut self.link, &mut self.queue, arena, out, &mut messages).is_err();
+            is_exhausted = self.gather(arena, out, &mut messages, now).is_err();
         }
         self.starved_until = (is_exhausted && out.is_empty()).then(|| now + STARVED_RETRY);
         if !out.is_empty() {
-            self.sending = Some(Sending { until: now + SEND_TIMEOUT, messages });
+            self.sending = Some(Sending { since: now, messages });
         }
         self.request_keyframe();
     }
@@ -500,6 +499,16 @@ impl Target {
         let has_video = self.tracks.as_ref().is_none_or(|tracks| tracks.has_video);
         let awaits_idr = matches!(self.gate, Gate::AwaitsIdr { .. } | Gate::AudioOnly);
         has_video && self.gate != Gate::Shut && (awaits_idr || self.queue.wants_idr())
+    }
+
+    fn gather(
+        &mut self,
+        arena: &mut Arena,
+        out: &mut ChunkList,
+        messages: &mut Messages,
+        now: Timestamp,
+    ) -> Result<(), Exhausted> {
+        self.outgoing.gather(&mut self.link, &mut self.queue, arena, out, messages, now)
     }
 
     fn connect(&mut self, now: Timestamp) {

@@ -218,7 +218,8 @@ impl Callee {
             if aggregate.len() > 1 {
                 payloads.push(std::mem::replace(&mut aggregate, vec![24]));
             }
-            if unit.len() <= MTU {
+            // RFC 6184 §5.8: what would be one fragment is none.
+            if unit.len() <= MTU + 1 {
                 payloads.push(unit.clone());
                 continue;
             }

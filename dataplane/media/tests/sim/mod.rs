@@ -294,6 +294,10 @@ impl World {
         for (id, sink) in &mut self.sinks {
             let Some(target) = self.pipeline.target_mut(*id) else { continue };
             while sink.takes_bytes() {
+                let arrived = sink.arrive();
+                if arrived > 0 {
+                    target.handle_sent(arrived, self.now);
+                }
                 let chunks = &mut self.workspace.chunks;
                 chunks.clear();
                 target.fill_send(&mut self.workspace.arena, chunks, self.now);
@@ -302,18 +306,14 @@ impl World {
                     if (start..end).contains(&(segment.as_ptr() as usize)) {
                         sink.received_slot_bytes += segment.len() as u64;
                     }
-                    sink.take(segment);
+                    sink.send(segment);
                 }
                 chunks.clear();
-                sink.owe(bytes);
                 let answer = sink.answer();
-                if bytes > 0 {
-                    target.handle_sent(bytes, self.now);
-                }
                 if !answer.is_empty() {
                     target.handle_input(&answer, self.now);
                 }
-                if bytes == 0 && answer.is_empty() {
+                if bytes == 0 && arrived == 0 && answer.is_empty() {
                     break;
                 }
             }

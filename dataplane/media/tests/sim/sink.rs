@@ -14,7 +14,8 @@ pub struct Sink {
     pub is_stalled: bool,
     /// Takes so many bytes in a millisecond; `None`: any.
     pub bytes_per_ms: Option<usize>,
-    /// Bytes still on the way.
+    /// Bytes of the send in flight, and how many of them are still on the way.
+    in_flight: Vec<u8>,
     debt: usize,
     /// Refuses so many publishers: the name is taken.
     pub names_taken: u32,
@@ -45,6 +46,7 @@ impl Sink {
             is_down: false,
             is_stalled: false,
             bytes_per_ms: None,
+            in_flight: Vec::new(),
             debt: 0,
             names_taken: 0,
             pictures: Vec::new(),
@@ -60,6 +62,7 @@ impl Sink {
 
     pub fn connect(&mut self) {
         self.connections += 1;
+        self.in_flight.clear();
         self.debt = 0;
         self.session = Some(ServerSession::new(self.seed));
     }
@@ -72,10 +75,19 @@ impl Sink {
         self.session.is_some() && !self.is_stalled && self.debt == 0
     }
 
-    pub fn owe(&mut self, bytes: usize) {
-        if self.bytes_per_ms.is_some() {
-            self.debt += bytes;
+    /// Takes a send, which is under way as long as the rate wants.
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.in_flight.extend_from_slice(bytes);
+        self.debt = if self.bytes_per_ms.is_some() { self.in_flight.len() } else { 0 };
+    }
+
+    /// The send that arrived just now; gives its length.
+    pub fn arrive(&mut self) -> usize {
+        let bytes = std::mem::take(&mut self.in_flight);
+        if !bytes.is_empty() {
+            self.take(&bytes);
         }
+        bytes.len()
     }
 
     pub fn pass_millisecond(&mut self) {

@@ -2,6 +2,7 @@ use super::*;
 use crate::rtmp::random::SplitMix64;
 use sipcast_contract::TargetRules;
 use sipcast_pool::Pool;
+use std::time::Duration;
 
 /// A message of `segments` segments of `len` bytes, all of one slot.
 fn body(pool: &Pool, segments: usize, len: usize) -> Vec<Segment> {
@@ -35,11 +36,11 @@ use MessageKind::{Audio, IdrPicture, Picture};
 #[test]
 fn bytes_at_the_limit_fit_and_one_more_does_not() {
     let pool = Pool::new(8, 65_535);
-    let big = body(&pool, 32, 32_768);
+    let big = body(&pool, 28, 32_768);
     let mut queue = SendQueue::new(TargetRules::MESSAGE_BYTES_MAX);
     push(&mut queue, IdrPicture, 0, &big);
     push(&mut queue, Picture, 1, &big);
-    assert_eq!((queue.bytes, queue.dropped()), (SEND_QUEUE_BYTES_MAX, (0, 0)));
+    assert_eq!((queue.bytes, queue.dropped()), (SEND_QUEUE_BYTES_MAX - SEND_QUEUE_SOUND_BYTES, (0, 0)));
     let one = body(&pool, 1, 1);
     push(&mut queue, Picture, 2, &one);
     assert_eq!(queue.dropped(), (1, 0));
@@ -55,7 +56,8 @@ fn slices_at_the_limit_fit_and_one_more_does_not() {
     let pool = Pool::new(8, 16);
     let one = body(&pool, 1, 1);
     let mut queue = SendQueue::new(TargetRules::MESSAGE_BYTES_MAX);
-    push(&mut queue, IdrPicture, 0, &body(&pool, SEND_QUEUE_SLICES_MAX - 1, 1));
+    let slices = SEND_QUEUE_SLICES_MAX - SEND_QUEUE_SOUND_SLICES;
+    push(&mut queue, IdrPicture, 0, &body(&pool, slices - 1, 1));
     push(&mut queue, Picture, 1, &one);
     assert_eq!(queue.dropped(), (0, 0));
     push(&mut queue, Picture, 2, &one);
@@ -72,9 +74,9 @@ fn media_time_at_the_limit_fits_and_one_more_does_not() {
     for begin in [0, u32::MAX - 100] {
         let mut queue = SendQueue::new(TargetRules::MESSAGE_BYTES_MAX);
         push(&mut queue, IdrPicture, begin, &one);
-        push(&mut queue, Picture, begin.wrapping_add(SEND_QUEUE_MS_MAX), &one);
-        assert_eq!((queue.dropped(), queue.queued_ms()), ((0, 0), SEND_QUEUE_MS_MAX));
-        push(&mut queue, Picture, begin.wrapping_add(SEND_QUEUE_MS_MAX + 1), &one);
+        push(&mut queue, Picture, begin.wrapping_add(SEND_QUEUE_PICTURES_MS_MAX), &one);
+        assert_eq!((queue.dropped(), queue.queued_ms()), ((0, 0), SEND_QUEUE_PICTURES_MS_MAX));
+        push(&mut queue, Picture, begin.wrapping_add(SEND_QUEUE_PICTURES_MS_MAX + 1), &one);
         assert_eq!(queue.dropped(), (1, 0));
     }
 }
@@ -123,16 +125,51 @@ fn audio_throws_out_pictures_first_and_then_the_oldest_audio() {
     push(&mut queue, IdrPicture, 0, &one);
     push(&mut queue, Audio, 10, &one);
     push(&mut queue, Audio, 30, &one);
-    push(&mut queue, Audio, 5010, &one);
+    push(&mut queue, Audio, SEND_QUEUE_PICTURES_MS_MAX, &one);
+    assert_eq!(queue.dropped(), (0, 0));
+    push(&mut queue, Audio, SEND_QUEUE_PICTURES_MS_MAX + 1, &one);
     assert_eq!(queue.dropped(), (1, 0));
     assert!(queue.waits_for_idr);
-    push(&mut queue, Audio, 5020, &one);
+    push(&mut queue, Audio, 10 + SEND_QUEUE_MS_MAX, &one);
+    assert_eq!(queue.dropped(), (1, 0), "sound may wait for longer");
+    push(&mut queue, Audio, 20 + SEND_QUEUE_MS_MAX, &one);
     assert_eq!(queue.dropped(), (1, 1));
-    assert_eq!(drain(&mut queue), [30, 5010, 5020].map(|ms| Some((Audio, ms))));
+    let left = [30, 5_000, 5_001, 10_010, 10_020];
+    assert_eq!(drain(&mut queue), left.map(|ms| Some((Audio, ms))));
 }
 
 #[test]
-fn shedding_leaves_the_open_message_and_the_tracks_and_waits_for_an_idr_picture() {
+fn sound_that_has_waited_is_taken_past_pictures_but_not_past_tracks() {
+    let pool = Pool::new(8, 16);
+    let (one, two) = (body(&pool, 1, 1), body(&pool, 2, 3));
+    let mut queue = SendQueue::new(TargetRules::MESSAGE_BYTES_MAX);
+    let at = Timestamp::from_millis;
+    let push = |queue: &mut SendQueue, kind, timestamp_ms: u32, body: &[Segment]| {
+        queue.push(&Message { kind, timestamp_ms, body, arrival: at(timestamp_ms.into()) });
+    };
+    push(&mut queue, IdrPicture, 0, &two);
+    push(&mut queue, Picture, 1, &two);
+    push(&mut queue, Audio, 2, &one);
+    push(&mut queue, Audio, 22, &two);
+    assert!(matches!(queue.begin_next(), Some(Next::Message(message)) if message.kind == IdrPicture));
+    assert!(queue.next_segment().is_some());
+    let wait = Duration::from_millis(100);
+    let mut segments = VecDeque::new();
+    assert_eq!(queue.take_sound(wait, at(101), &mut segments), None, "not yet");
+    let taken = queue.take_sound(wait, at(102), &mut segments).expect("waited");
+    assert_eq!((taken.timestamp_ms, segments.len(), segments[0].len()), (2, 1, 1));
+    assert_eq!(queue.take_sound(wait, at(121), &mut segments), None);
+    queue.push_tracks(Rc::default());
+    push(&mut queue, Audio, 42, &one);
+    assert_eq!(queue.take_sound(wait, at(500), &mut segments).map(|sound| sound.timestamp_ms), Some(22));
+    assert_eq!(queue.take_sound(wait, at(500), &mut segments), None, "its tracks come first");
+    assert_eq!(segments.iter().map(|segment| segment.len()).collect::<Vec<_>>(), [1, 3, 3]);
+    assert_eq!(queue.next_segment().map(|segment| segment.len()), Some(3), "the open message is as it was");
+    assert_eq!(drain(&mut queue), [Some((Picture, 1)), None, Some((Audio, 42))]);
+}
+
+#[test]
+fn shedding_takes_pictures_then_sound_and_leaves_the_open_message_and_the_tracks() {
     let pool = Pool::new(8, 16);
     let one = body(&pool, 1, 1);
     let two = body(&pool, 2, 3);
@@ -143,6 +180,8 @@ fn shedding_leaves_the_open_message_and_the_tracks_and_waits_for_an_idr_picture(
     push(&mut queue, Picture, 2, &two);
     assert!(matches!(queue.begin_next(), Some(Next::Message(message)) if message.kind == IdrPicture));
     assert_eq!(queue.segments_waiting(), 3);
+    queue.shed();
+    assert_eq!((queue.segments_waiting(), queue.dropped()), (1, (1, 0)), "sound goes last");
     queue.shed();
     assert_eq!((queue.segments_waiting(), queue.dropped()), (0, (1, 1)));
     assert!(queue.wants_idr());
@@ -198,7 +237,7 @@ fn random_use_stays_inside_the_bounds_and_keeps_references_whole() {
             let body = &sizes[random.below(3) as usize];
             queue.push(&Message { kind, timestamp_ms, body, arrival: Timestamp::from_nanos(pushed) });
             assert!(queue.bytes <= SEND_QUEUE_BYTES_MAX && queue.segments.len() <= SEND_QUEUE_SLICES_MAX);
-            assert!(queue.queued_ms() <= SEND_QUEUE_MS_MAX);
+            assert!(queue.queued_ms() <= SEND_QUEUE_PICTURES_MS_MAX);
             for _ in 0..random.below(3) {
                 let Some(Next::Message(message)) = queue.begin_next() else { break };
                 let number = message.arrival.as_nanos();

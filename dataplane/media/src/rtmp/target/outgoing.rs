@@ -1,12 +1,18 @@
 //! What one send of a target holds: answers of the protocol, headers, messages, goodbye, as chunks.
 //! Takes: the queue, the publisher's bytes. Gives: segments of one vectored send.
 //! Leaves out: when something is sent, and what happens when a send fails (`target`).
+//!
+//! A send holds no more than the server takes in about a second, and sound that has waited for [`SOUND_WAIT_MAX`] goes
+//! between the chunks of a large picture: so a server that takes little more than the sound gets all of it.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use sipcast_contract::Timestamp;
 use sipcast_contract::limits::IOVECS_MAX;
-use sipcast_pool::Arena;
+use sipcast_pool::{Arena, Segment};
 
 use super::super::chunker::{ChunkList, Chunker, Exhausted, MessageHeader};
 use super::super::message_type;
@@ -25,6 +31,11 @@ pub(super) struct Outgoing {
     /// Tracks to send before the next message.
     tracks_due: Option<Rc<Tracks>>,
     sent: SentHeaders,
+    /// Sound between the chunks of `message`, and its segments.
+    inserted: Option<QueuedMessage>,
+    inserted_segments: VecDeque<Segment>,
+    /// What the server takes in about a second, and no more than [`SEND_BYTES_MAX`].
+    send_bytes: usize,
     /// Bytes that go before the next message; those before `wire_sent` are gone.
     wire: Vec<u8>,
     wire_sent: usize,
@@ -53,8 +64,21 @@ impl Outgoing {
             message: None,
             tracks_due: None,
             sent: SentHeaders::default(),
+            inserted: None,
+            inserted_segments: VecDeque::new(),
+            send_bytes: SEND_BYTES_FIRST,
             wire: Vec::new(),
             wire_sent: 0,
+        }
+    }
+
+    /// A send of `bytes` took so long.
+    pub(super) fn handle_sent(&mut self, bytes: usize, took: Duration) {
+        if took >= SEND_TIME {
+            let in_time = bytes as u128 * SEND_TIME.as_millis() / took.as_millis();
+            self.send_bytes = usize::try_from(in_time).unwrap_or(0).max(SEND_BYTES_MIN);
+        } else if bytes >= self.send_bytes / 2 {
+            self.send_bytes = (self.send_bytes * 2).min(SEND_BYTES_MAX);
         }
     }
 
@@ -64,6 +88,9 @@ impl Outgoing {
         self.message = None;
         self.tracks_due = None;
         self.sent = SentHeaders::default();
+        self.inserted = None;
+        self.inserted_segments.clear();
+        self.send_bytes = SEND_BYTES_FIRST;
         self.wire.clear();
         self.wire_sent = 0;
     }
@@ -91,21 +118,14 @@ impl Outgoing {
         arena: &mut Arena,
         out: &mut ChunkList,
         messages: &mut Messages,
+        now: Timestamp,
     ) -> Result<(), Exhausted> {
         loop {
-            if self.chunker.is_open() {
-                self.chunker.fill(|| queue.next_segment(), arena, out)?;
-                if self.chunker.is_open() {
+            while self.chunker.is_open() {
+                if self.is_full(out) {
                     return Ok(());
                 }
-                match self.message.take() {
-                    Some(message) if message.kind == MessageKind::Audio => messages.audio_frames += 1,
-                    Some(message) => {
-                        out.arrivals.push(message.arrival);
-                        messages.pictures += 1;
-                    }
-                    None => {}
-                }
+                self.gather_open(link, queue, arena, out, messages, now)?;
             }
             if !self.gather_wire(arena, out)? {
                 return Ok(());
@@ -122,7 +142,7 @@ impl Outgoing {
             if let Some(message) = &self.message {
                 // A message that does not fit whole waits for the next send, unless no send is large enough.
                 let segments = message.segments + 2 * (message.bytes / Chunker::CHUNK_SIZE + 1);
-                let is_full = out.segments.len() + segments > IOVECS_MAX || out.bytes >= SEND_BYTES;
+                let is_full = out.segments.len() + segments > IOVECS_MAX || out.bytes >= self.send_bytes;
                 if is_full && !out.is_empty() {
                     return Ok(());
                 }
@@ -142,6 +162,55 @@ impl Outgoing {
                 None => {}
             }
         }
+    }
+
+    /// Moves the open message to `out` up to the end of its chunk, or sound that is late where it stands between two.
+    fn gather_open(
+        &mut self,
+        link: &Link,
+        queue: &mut SendQueue,
+        arena: &mut Arena,
+        out: &mut ChunkList,
+        messages: &mut Messages,
+        now: Timestamp,
+    ) -> Result<(), Exhausted> {
+        let is_picture = self.message.is_some_and(|message| message.kind != MessageKind::Audio);
+        if is_picture
+            && self.chunker.is_between_chunks()
+            && let Link::Up(publisher) | Link::Closing { publisher, .. } = link
+            && let Some(message_stream) = publisher.publishing()
+            && let Some(sound) = queue.take_sound(SOUND_WAIT_MAX, now, &mut self.inserted_segments)
+        {
+            let header = media_header(sound.kind, sound.timestamp_ms, message_stream);
+            self.chunker.insert(&header, sound.bytes);
+            self.inserted = Some(sound);
+        }
+        if self.inserted.is_some() {
+            let segments = &mut self.inserted_segments;
+            self.chunker.fill(|| segments.pop_front(), arena, out, self.send_bytes)?;
+            if self.inserted_segments.is_empty() && self.chunker.is_between_chunks() {
+                self.inserted = None;
+                messages.audio_frames += 1;
+            }
+            return Ok(());
+        }
+        self.chunker.fill(|| queue.next_segment(), arena, out, self.send_bytes)?;
+        if self.chunker.is_open() {
+            return Ok(());
+        }
+        match self.message.take() {
+            Some(message) if message.kind == MessageKind::Audio => messages.audio_frames += 1,
+            Some(message) => {
+                out.arrivals.push(message.arrival);
+                messages.pictures += 1;
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn is_full(&self, out: &ChunkList) -> bool {
+        out.segments.len() >= IOVECS_MAX || out.bytes >= self.send_bytes
     }
 
     /// Moves `wire` to `out`; `false`: `out` is full.
@@ -213,8 +282,14 @@ fn media_header(kind: MessageKind, timestamp_ms: u32, message_stream: u32) -> Me
     MessageHeader { chunk_stream, timestamp_ms, type_id, message_stream }
 }
 
-/// No further message is begun in a send of this many bytes: a slow link gets it done within [`SEND_TIMEOUT`].
-const SEND_BYTES: usize = 256 << 10;
+/// How long sound waits for the rest of a picture that the server is slow to take.
+const SOUND_WAIT_MAX: Duration = Duration::from_secs(1);
+/// How long one send is to take at most; far below [`super::SEND_TIMEOUT`].
+const SEND_TIME: Duration = Duration::from_secs(1);
+/// Bytes of the first send, of the shortest and of the longest one; the last segment and headers go beyond.
+const SEND_BYTES_FIRST: usize = 64 << 10;
+const SEND_BYTES_MIN: usize = 4 << 10;
+const SEND_BYTES_MAX: usize = 256 << 10;
 /// Bytes of one piece of `wire`; less than a slot of the pool.
 const PIECE_LEN: usize = 1024;
 const AUDIO_CHUNK_STREAM: u8 = 4;
