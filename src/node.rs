@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use sipcast_contract::limits::SLOT_LEN;
+use sipcast_contract::limits::{SLOT_LEN, pool_slots};
 use sipcast_contract::options::{AacOptions, ShardOptions};
 use sipcast_contract::{MediaOptions, Secret, TlsTrust};
 use sipcast_control::delivery::DeliveryOptions;
@@ -496,7 +496,10 @@ fn shard_options(config: &Config) -> ShardOptions {
         rtp_port_max: media.port_max,
         gather: Duration::from_millis(media.gather_ms.into()),
         broadcasts_max: media.broadcasts_per_shard_max,
-        pool_slots: (media.pool_mib << 20) / SLOT_LEN as u32,
+        pool_slots: match media.pool_mib {
+            0 => pool_slots(media.broadcasts_per_shard_max),
+            mib => (mib << 20) / SLOT_LEN as u32,
+        },
     }
 }
 

@@ -349,7 +349,7 @@ impl Broadcasts {
         let (id, view) = {
             let mut registry = shared.registry();
             let id = registry.insert(new).map_err(|taken| {
-                if taken == Taken::Full {
+                if matches!(taken, Taken::Full | Taken::Busy) {
                     shared.counters.refused.fetch_add(1, Ordering::Relaxed);
                 }
                 match taken {

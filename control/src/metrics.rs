@@ -189,12 +189,18 @@ impl Snapshot {
         let cpu = shards.iter().map(|shard| (by(shard), shard.statistics.cpu.as_secs_f64()));
         out.seconds("shard_cpu_seconds", "CPU time of the shard's thread", cpu)?;
         type Gauge = (&'static str, &'static str, fn(&ShardFigures) -> f64);
-        const GAUGES: [Gauge; 3] = [
+        const GAUGES: [Gauge; 5] = [
             ("shard_broadcasts", "Live broadcasts", |s| s.broadcasts as f64),
             ("shard_pool_slots_held", "Pool slots held outside the kernel", |s| {
                 s.statistics.slots_held.into()
             }),
             ("shard_pool_slots", "Pool slots in all", |s| s.statistics.slots.into()),
+            ("shard_broadcasts_max", "Broadcasts that the shard may carry, by what they cost", |s| {
+                s.statistics.broadcasts_max.into()
+            }),
+            ("shard_broadcast_cpu_ratio", "Share of a core that one broadcast costs", |s| {
+                s.statistics.broadcast_cpu.as_secs_f64()
+            }),
         ];
         for (name, help, figure) in GAUGES {
             out.gauges(name, help, shards.iter().map(|shard| (by(shard), figure(shard))))?;

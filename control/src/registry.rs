@@ -25,6 +25,8 @@ pub(crate) struct Registry {
     sessions: HashMap<String, (BroadcastId, TargetId)>,
     finished: VecDeque<BroadcastId>,
     loads: Vec<usize>,
+    /// By shard: how many broadcasts it may carry, as it said last.
+    limits: Vec<usize>,
     /// By shard: it did not answer lately.
     silent: Vec<bool>,
     live_max: usize,
@@ -46,6 +48,8 @@ pub(crate) enum Taken {
     Source,
     /// As many broadcasts as may be.
     Full,
+    /// As many broadcasts as the shards' cores can bear.
+    Busy,
 }
 
 /// What an insertion needs besides the order itself.
@@ -71,6 +75,7 @@ impl Registry {
             sessions: HashMap::new(),
             finished: VecDeque::new(),
             loads: vec![0; shards],
+            limits: vec![usize::MAX; shards],
             silent: vec![false; shards],
             live_max,
             next_broadcast: 1,
@@ -101,12 +106,10 @@ impl Registry {
         if source.as_ref().is_some_and(|s| self.sources.contains_key(s)) {
             return Err(Taken::Source);
         }
-        let shards = self.loads.iter().zip(&self.silent).enumerate();
-        // A shard that has ended carries nothing, so it would be the least loaded for ever.
-        let least_loaded = shards.min_by_key(|(_, (load, silent))| (**silent, **load));
-        let Some((shard, _)) = least_loaded.filter(|_| self.live() < self.live_max) else {
+        if self.live() >= self.live_max {
             return Err(Taken::Full);
-        };
+        }
+        let shard = self.shard_with_room().ok_or(Taken::Busy)?;
         // A finished call that is still shown gives its name to the new one.
         if let Some(previous) = previous {
             self.forget(previous);
@@ -129,6 +132,20 @@ impl Registry {
             self.add_target(id, target);
         }
         Ok(id)
+    }
+
+    /// The least loaded of the shards that may carry one more.
+    fn shard_with_room(&self) -> Option<usize> {
+        let with_room = (0..self.loads.len()).filter(|&shard| self.loads[shard] < self.limits[shard]);
+        // A shard that has ended carries nothing, so it would be the least loaded for ever.
+        with_room.min_by_key(|&shard| (self.silent[shard], self.loads[shard]))
+    }
+
+    /// A shard said how many broadcasts it may carry.
+    pub(crate) fn note_limit(&mut self, shard: usize, limit: usize) {
+        if let Some(known) = self.limits.get_mut(shard) {
+            *known = limit;
+        }
     }
 
     /// Marks a broadcast as over: its names are free again, it is shown until [`Registry::forget`].
@@ -334,6 +351,23 @@ mod tests {
         registry.note_silent(0, false);
         registry.insert(new("back")).expect("room");
         assert_eq!(registry.loads(), [2, 3]);
+    }
+
+    #[test]
+    fn a_shard_takes_no_more_than_its_core_can_bear() {
+        let mut registry = Registry::new(2, 10);
+        registry.note_limit(0, 1);
+        registry.note_limit(1, 2);
+        registry.note_limit(7, 0);
+        let ids: Vec<_> = (0..3).map(|n| registry.insert(new(&n.to_string())).expect("room")).collect();
+        assert_eq!(registry.loads(), [1, 2]);
+        assert_eq!(registry.insert(new("more")), Err(Taken::Busy));
+        registry.note_limit(0, 2);
+        registry.insert(new("cheaper")).expect("calls cost less than it seemed");
+        registry.note_limit(1, 1);
+        registry.finish(ids[0], CallStatus::Finish, 200, None);
+        registry.insert(new("in its place")).expect("room on the first shard");
+        assert_eq!(registry.insert(new("again")), Err(Taken::Busy), "nobody in progress is ended for it");
     }
 
     #[test]

@@ -146,7 +146,9 @@ fn take_statistics(broadcasts: &Broadcasts, mut statistics: Box<ShardStatistics>
     let shared = &broadcasts.shared;
     {
         let mut registry = shared.registry();
-        registry.note_silent(usize::from(statistics.shard.0), false);
+        let shard = usize::from(statistics.shard.0);
+        registry.note_silent(shard, false);
+        registry.note_limit(shard, statistics.broadcasts_max as usize);
         for (id, figures) in statistics.broadcasts.drain(..) {
             // After the end the figures of `Closed` stand.
             let Some(broadcast) = registry.get_mut(id).filter(|b| b.is_live()) else { continue };

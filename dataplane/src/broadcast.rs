@@ -23,6 +23,8 @@ pub struct Broadcast {
     pub connections: SmallVec<[(TargetId, u32); 2]>,
     /// It is on the list of those to be served this turn.
     pub touched: bool,
+    /// Datagrams came since figures were last reported.
+    pub had_media: bool,
     /// A receive of its ended and is to begin again.
     pub wants_listening: bool,
     /// A receive of its ended for want of slots; it is on the list of those to begin again.
@@ -103,6 +105,7 @@ impl Broadcast {
             pipeline,
             connections: SmallVec::new(),
             touched: false,
+            had_media: false,
             wants_listening: false,
             is_dry: false,
             scheduled: None,

@@ -3,6 +3,7 @@
 
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod admission;
 mod broadcast;
 mod clock;
 mod connection;

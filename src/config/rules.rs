@@ -41,7 +41,7 @@ fn media(media: &Media) -> impl IntoIterator<Item = Rule> {
         (media.port_max > media.port_min, "media.port_max", "above media.port_min"),
         (media.shards <= 256, "media.shards", "at most 256"),
         (media.gather_ms <= 20, "media.gather_ms", "from 0 to 20"),
-        ((4..=127).contains(&media.pool_mib), "media.pool_mib", "from 4 to 127"),
+        (media.pool_mib == 0 || (4..=127).contains(&media.pool_mib), "media.pool_mib", "0, or from 4 to 127"),
         (media.broadcasts_per_shard_max >= 1, "media.broadcasts_per_shard_max", "at least 1"),
         (media.reorder_wait_ms <= 1000, "media.reorder_wait_ms", "from 0 to 1000"),
         (

@@ -361,11 +361,11 @@ pub struct Media {
     pub port_max: u16,
     /// Shards; 0: one per core.
     pub shards: u16,
-    /// Broadcasts on one shard; a further one is refused.
+    /// Broadcasts on one shard at most; a further one is refused, and earlier when the shard's core can bear no more.
     pub broadcasts_per_shard_max: usize,
     /// Milliseconds a loaded shard gathers datagrams before it serves them; 0: at once.
     pub gather_ms: u16,
-    /// Packet memory of each shard, in MiB.
+    /// Packet memory of each shard, in MiB; 0: as much as `broadcasts_per_shard_max` broadcasts need.
     pub pool_mib: u32,
     /// Milliseconds a missing packet is waited for.
     pub reorder_wait_ms: u16,
@@ -406,7 +406,7 @@ impl Default for Media {
             shards: 0,
             broadcasts_per_shard_max: 500,
             gather_ms: 5,
-            pool_mib: 64,
+            pool_mib: 0,
             reorder_wait_ms: 60,
             audio_codecs: "opus, g722, speex/16000, speex/32000, pcmu, pcma, speex/8000".to_owned(),
             comfort_noise: false,

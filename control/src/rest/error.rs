@@ -351,6 +351,14 @@ impl From<StartError> for Problem {
             StartError::Taken(Taken::Full) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "as many calls are live as sipcast may carry")
             }
+            StartError::Taken(Taken::Busy) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the cores of sipcast's shards can bear no further call beside those in progress",
+            )
+            .expecting(
+                "more shards (media.shards, one a core), fewer transcoded calls or targets, or another machine; \
+                 GET /statistics shows broadcastsMax and broadcastCpuMicros of each shard",
+            ),
             StartError::Stopping => Self::stopping(),
             StartError::TooMany(wait) => Self::too_often("too many orders", wait),
             StartError::Denied(field) => Self::denied(field),

@@ -155,6 +155,8 @@ fn shard(figures: &ShardFigures) -> Value {
         "payloadBytesCopied": s.payload_bytes_copied,
         "sealedBytes": s.sealed_bytes,
         "cpuMicros": micros(s.cpu),
+        "broadcastsMax": s.broadcasts_max,
+        "broadcastCpuMicros": micros(s.broadcast_cpu),
         "addedLatency": Latency::of(&s.added_latency),
     })
 }

@@ -8,6 +8,23 @@ pub const SLOT_LEN: usize = 2048;
 /// `no_buffers`) until the next turn gives slots back.
 pub const SLOTS_IN_KERNEL: u16 = 1024;
 
+/// Slots of a broadcast whose targets keep up: an IDR picture that is not whole yet (30 packets at 1 Mbit/s), and what was
+/// gathered and is not sent.
+const SLOTS_PER_BROADCAST: u32 = 48;
+
+/// Slots for targets that do not keep up, of all broadcasts together: some fifteen of 1 Mbit/s up to
+/// [`SEND_QUEUE_MS_MAX`]. When they are used up the longest queue is dropped to its next IDR picture.
+const SLOTS_FOR_SLOW_TARGETS: u32 = 8192;
+
+/// Slots of a shard that carries up to `broadcasts_max` broadcasts, if no number is set. A buffer ring names 65535 at most.
+pub fn pool_slots(broadcasts_max: usize) -> u32 {
+    let broadcasts_max = u32::try_from(broadcasts_max).unwrap_or(u32::MAX);
+    let for_broadcasts = broadcasts_max.saturating_mul(SLOTS_PER_BROADCAST);
+    (u32::from(SLOTS_IN_KERNEL) + SLOTS_FOR_SLOW_TARGETS)
+        .saturating_add(for_broadcasts)
+        .min(u32::from(u16::MAX))
+}
+
 /// RTP packets a reorder buffer holds. When full, the oldest gap counts as lost and the buffer moves on.
 pub const REORDER_PACKETS_MAX: usize = 256;
 
@@ -51,3 +68,15 @@ pub const MAILBOX_COMMANDS_MAX: usize = 1024;
 
 /// Reports waiting for the control plane; beyond it statistics are skipped, state changes wait in the shard.
 pub const MAILBOX_REPORTS_MAX: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_is_the_sum_of_its_users_up_to_what_a_buffer_ring_can_name() {
+        assert_eq!(pool_slots(1), 1024 + 8192 + 48);
+        assert_eq!(pool_slots(500) as usize * SLOT_LEN >> 20, 64);
+        assert_eq!(pool_slots(usize::MAX), 65_535);
+    }
+}

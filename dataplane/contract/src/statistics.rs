@@ -32,6 +32,10 @@ pub struct ShardStatistics {
     pub sealed_bytes: u64,
     /// CPU time of the shard's thread, user and system.
     pub cpu: Duration,
+    /// Gauge: broadcasts that the shard may carry in all, by what they cost on its core so far and by its setting.
+    pub broadcasts_max: u32,
+    /// Gauge: CPU time that one broadcast takes in a second, a moving average; zero while none has media.
+    pub broadcast_cpu: Duration,
     /// From the arrival of an access unit's last datagram to its send.
     pub added_latency: LatencyHistogram,
     /// Its broadcasts.

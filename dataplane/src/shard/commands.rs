@@ -149,7 +149,8 @@ impl Shard {
         }
         let opened = if self.stopping {
             Err(Refusal::Stopping)
-        } else if self.broadcasts.len() >= self.broadcasts_max {
+        } else if self.broadcasts.len() >= self.admission.limit() {
+            // The control plane keeps to it with the order; this is for orders that crossed a report.
             Err(Refusal::Full)
         } else {
             Broadcast::open(id, wanted, bind, options, &mut self.ports, self.clock.now())

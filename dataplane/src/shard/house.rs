@@ -1,5 +1,7 @@
 //! Once a second: figures, receives that ended, goodbyes that take too long.
 
+use std::time::Duration;
+
 use sipcast_contract::Report;
 
 use super::Shard;
@@ -31,12 +33,22 @@ impl Shard {
     }
 
     fn report(&mut self) {
+        let now = self.clock.now();
+        let elapsed = now - std::mem::replace(&mut self.reported, now);
+        let cpu = thread::cpu_time();
+        let active = self
+            .broadcasts
+            .iter_mut()
+            .filter_map(|(_, broadcast)| std::mem::take(&mut broadcast.had_media).then_some(()));
+        self.admission.measure(cpu.saturating_sub(self.statistics.cpu), elapsed, active.count());
         let statistics = &mut self.statistics;
         statistics.no_buffers = self.ring.no_buffers();
         statistics.slots = self.pool.slots();
         statistics.slots_held = self.pool.held();
         statistics.payload_bytes_copied = self.pool.bytes_copied();
-        statistics.cpu = thread::cpu_time();
+        statistics.cpu = cpu;
+        statistics.broadcasts_max = u32::try_from(self.admission.limit()).unwrap_or(u32::MAX);
+        statistics.broadcast_cpu = Duration::from_secs_f64(self.admission.cost());
         let mut report = statistics.clone();
         report.broadcasts = self
             .broadcasts

@@ -20,6 +20,7 @@ impl Shard {
         match completion.outcome {
             Outcome::Datagram(Datagram { from, payload, kernel_time }) => {
                 self.statistics.datagrams += 1;
+                broadcast.had_media = true;
                 let arrival = self.clock.arrival(kernel_time);
                 broadcast.pipeline.handle_datagram(port, from, payload, arrival, &mut self.workspace);
             }

@@ -22,6 +22,7 @@ use sipcast_media::rtmp::target::ChunkList;
 use sipcast_pool::Pool;
 
 use crate::StartError;
+use crate::admission::Admission;
 use crate::broadcast::Broadcast;
 use crate::clock::Clock;
 use crate::connection::{Connection, SealedBuffers};
@@ -86,7 +87,7 @@ pub struct Shard {
     /// Arrivals of the pictures whose sends are submitted with this turn.
     departing: Vec<Timestamp>,
     ports: RtpPorts,
-    broadcasts_max: usize,
+    admission: Admission,
     deadlines: Deadlines,
     load: Load,
     clock: Clock,
@@ -96,6 +97,8 @@ pub struct Shard {
     outbox: Outbox,
     statistics: ShardStatistics,
     housekeeping: Timestamp,
+    /// When figures were last reported.
+    reported: Timestamp,
     stopping: bool,
 }
 
@@ -136,7 +139,7 @@ impl Shard {
             tls: TlsClient::new(roots),
             departing: Vec::new(),
             ports: RtpPorts::new(options.rtp_port_min, options.rtp_port_max, id.0, shards),
-            broadcasts_max: options.broadcasts_max,
+            admission: Admission::new(options.broadcasts_max),
             deadlines: Deadlines::default(),
             load: Load::new(options.gather, now),
             clock,
@@ -146,6 +149,7 @@ impl Shard {
             outbox: Outbox::new(reports),
             statistics: empty_statistics(id),
             housekeeping: now + HOUSEKEEPING,
+            reported: now,
             stopping: false,
         })
     }
@@ -328,6 +332,8 @@ fn empty_statistics(shard: ShardId) -> ShardStatistics {
         payload_bytes_copied: 0,
         sealed_bytes: 0,
         cpu: Duration::ZERO,
+        broadcasts_max: 0,
+        broadcast_cpu: Duration::ZERO,
         added_latency: LatencyHistogram::default(),
         broadcasts: Vec::new(),
     }

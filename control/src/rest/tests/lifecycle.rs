@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sipcast_contract::latency::LatencyHistogram;
 use sipcast_contract::statistics::{BroadcastStatistics, ShardStatistics, StreamStatistics};
 use sipcast_contract::{BroadcastId, Report, ShardId};
@@ -27,9 +27,40 @@ fn figures() -> Report {
         sealed_bytes: 0,
         payload_bytes_copied: 0,
         cpu: Duration::from_millis(12),
+        broadcasts_max: 1,
+        broadcast_cpu: Duration::from_micros(900),
         added_latency,
         broadcasts: vec![(BroadcastId(1), broadcast)],
     }))
+}
+
+/// The statistics, once a shard has told some.
+async fn told(bench: &Bench) -> Value {
+    within(async {
+        loop {
+            let statistics = bench.get("/statistics").await.json();
+            if statistics["shards"].as_array().is_some_and(|shards| !shards.is_empty()) {
+                return statistics;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn no_more_broadcasts_than_the_shards_can_bear() {
+    let mut bench = Bench::new();
+    let call = bench.place(order("a")).await;
+    bench.reports.send(figures()).expect("heard");
+    assert_eq!(told(&bench).await["shards"][0]["broadcastsMax"], 1);
+    let refused = bench.post("call/startup", order("b")).await;
+    assert_eq!(refused.status, 503);
+    assert!(refused.body.contains("media.shards"), "it says what to change: {}", refused.body);
+    assert_eq!(told(&bench).await["calls"]["refused"], 1);
+    call.end(sipcast_sip::event::CallStatus::Finish, 200, "").await;
+    bench.call_with_status("a", "FINISH").await;
+    bench.place(order("b")).await;
 }
 
 #[tokio::test]
@@ -48,16 +79,7 @@ async fn statistics_as_json_and_as_text() {
     bench.place(order("a")).await.answer().await;
     bench.call_with_status("a", "ESTABLISHED").await;
     bench.reports.send(figures()).expect("heard");
-    let statistics = within(async {
-        loop {
-            let statistics = bench.get("/statistics").await.json();
-            if statistics["shards"].as_array().is_some_and(|shards| !shards.is_empty()) {
-                return statistics;
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
+    let statistics = told(&bench).await;
     assert_eq!(statistics["calls"]["live"], 1);
     assert_eq!(statistics["calls"]["byStatus"], json!({"ESTABLISHED": 1}));
     assert_eq!(statistics["shards"][0]["broadcasts"], 1);
