@@ -48,6 +48,7 @@ fn a_mix_of_calls_arrives_whole() {
     let report = run(&options(4));
     assert_eq!((report.calls_failed, report.calls_made), (0, 4), "{report:?}");
     assert!(report.packets_sent > 1_000 && report.packets_received == report.packets_sent, "{report:?}");
+    assert_eq!(report.packets_not_used, 0, "{report:?}");
     assert_eq!((report.lost(), report.packets_lost_on_purpose), (0, 0), "{report:?}");
     assert_eq!(report.pictures_received, Some(report.pictures_sent), "{report:?}");
     assert!(report.audio_frames_received.is_some_and(|frames| frames > 100), "{report:?}");
@@ -72,9 +73,11 @@ fn losses_of_the_network_and_calls_that_come_and_go_are_told_from_losses_of_sipc
     let report = run(&LoadOptions { network, churn_per_second: 1.0, ..options(4) });
     assert_eq!(report.calls_failed, 0, "{report:?}");
     assert!(report.calls_made > 4, "{report:?}");
-    assert!(report.packets_lost_on_purpose > 20, "{report:?}");
+    assert!(report.packets_lost_on_purpose > 5, "{report:?}");
     assert!(report.packets_missing_by_sequence > 0, "{report:?}");
-    assert_eq!(report.packets_received, report.packets_sent, "{report:?}");
+    // What is overtaken before a new call's first packet is in comes too late.
+    assert_eq!(report.packets_received + report.packets_not_used, report.packets_sent, "{report:?}");
+    assert_eq!(report.lost(), 0, "{report:?}");
     assert!(report.pictures_received.is_some_and(|pictures| (1..report.pictures_sent).contains(&pictures)));
     assert_eq!(report.backward_timestamps, Some(0), "{report:?}");
 }

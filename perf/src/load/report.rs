@@ -47,7 +47,9 @@ pub struct Report {
     pub packets_sent: u64,
     /// RTP packets sipcast says it took.
     pub packets_received: u64,
-    /// The difference.
+    /// RTP packets that arrived at sipcast and were of no use to it: too late, twice, or before it knew the answer.
+    pub packets_not_used: u64,
+    /// RTP packets sent that did not even arrive.
     pub packets_lost: u64,
     /// RTP packets that the network profile lost; not counted as sent.
     pub packets_lost_on_purpose: u64,
@@ -156,7 +158,10 @@ impl Report {
     fn count_rows(&self) -> Vec<(&'static str, String)> {
         let count = |count: Option<u64>| measured(count, |count| count.to_string());
         vec![
-            ("RTP packets sent, received", format!("{}, {}", self.packets_sent, self.packets_received)),
+            (
+                "RTP packets sent, received, not used",
+                format!("{}, {}, {}", self.packets_sent, self.packets_received, self.packets_not_used),
+            ),
             ("RTP packets lost", self.packets_lost.to_string()),
             ("lost by the network profile", self.packets_lost_on_purpose.to_string()),
             ("missing by sequence", self.packets_missing_by_sequence.to_string()),
@@ -214,6 +219,8 @@ pub(super) fn measured<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> S
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct ProductCounts {
     pub packets: u64,
+    /// Arrived and dropped for what or when they were.
+    pub not_used: u64,
     pub lost: u64,
     pub kernel_drops: u64,
     pub no_buffers: u64,
@@ -242,6 +249,9 @@ impl ProductCounts {
         };
         Ok(Self {
             packets: streams("packets")?,
+            not_used: ["late", "duplicates", "malformed", "foreignSource", "unknownPayloadType"]
+                .into_iter()
+                .try_fold(0, |sum, key| anyhow::Ok(sum + streams(key)?))?,
             lost: streams("lost")?,
             kernel_drops: shards("kernelDrops"),
             no_buffers: shards("noBuffers"),
@@ -274,7 +284,8 @@ pub(super) mod tests {
             sink_cpu_percent: 2.0,
             harness_cpu_percent: 1.0,
             packets_sent: 1_000,
-            packets_received: 998,
+            packets_received: 997,
+            packets_not_used: 1,
             packets_lost: 2,
             packets_lost_on_purpose: 0,
             packets_missing_by_sequence: 1,
@@ -329,12 +340,17 @@ pub(super) mod tests {
     fn reads_the_statistics_and_names_what_is_missing() {
         let statistics = serde_json::json!({
             "addedLatency": { "p50Micros": 1500, "p99Micros": 6000 },
-            "totals": { "audio": { "packets": 3, "lost": 1 }, "video": { "packets": 4, "lost": 2 } },
+            "totals": {
+                "audio": { "packets": 3, "lost": 1, "late": 1, "duplicates": 2, "malformed": 3,
+                    "foreignSource": 4, "unknownPayloadType": 5 },
+                "video": { "packets": 4, "lost": 2, "late": 0, "duplicates": 0, "malformed": 0,
+                    "foreignSource": 0, "unknownPayloadType": 1 },
+            },
             "shards": [{ "kernelDrops": 1, "noBuffers": 0 }, { "kernelDrops": 2, "noBuffers": 5 }],
         });
         let counts = ProductCounts::read(&statistics).unwrap();
         assert_eq!((counts.packets, counts.lost, counts.kernel_drops, counts.no_buffers), (7, 3, 3, 5));
-        assert_eq!(counts.latency_p50_ms, 1.5);
+        assert_eq!((counts.not_used, counts.latency_p50_ms), (16, 1.5));
         let error = ProductCounts::read(&serde_json::json!({})).unwrap_err();
         assert!(error.to_string().contains("/totals/audio/packets"), "{error}");
     }

@@ -193,6 +193,7 @@ impl Run<'_> {
         let packets = |quiet: &Quiet| quiet.sent.audio_packets + quiet.sent.video_packets;
         let packets_sent = packets(&after) - packets(&before);
         let packets_received = after.product.packets.saturating_sub(before.product.packets);
+        let packets_not_used = after.product.not_used.saturating_sub(before.product.not_used);
         let octets = after.sent.octets - before.sent.octets;
         let received = after.received.zip(before.received);
         made.take_moments(&self.clock);
@@ -213,7 +214,8 @@ impl Run<'_> {
             harness_cpu_percent: percent(cpu_after.harness, cpu_before.harness),
             packets_sent,
             packets_received,
-            packets_lost: packets_sent.saturating_sub(packets_received),
+            packets_not_used,
+            packets_lost: packets_sent.saturating_sub(packets_received + packets_not_used),
             packets_lost_on_purpose: after.sent.packets_lost_on_purpose - before.sent.packets_lost_on_purpose,
             packets_missing_by_sequence: after.product.lost.saturating_sub(before.product.lost),
             kernel_drops: after.product.kernel_drops.saturating_sub(before.product.kernel_drops),
