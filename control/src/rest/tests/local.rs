@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sipcast_contract::{Command, Report, TargetState};
 use sipcast_sip::event::CallStatus;
 
-use super::bench::{Act, Answer, Bench, capture, order, within};
+use super::bench::{Answer, Bench, capture, order, within};
 
 async fn empty_200(bench: &Bench, path: &str, body: Value) {
     let answer = bench.post(path, body).await;
@@ -111,40 +111,6 @@ async fn two_calls_meet_in_a_mixer_and_hear_each_other() {
     })
     .await;
     assert_eq!(bench.post("mixer/terminate", json!({"uri": "mixer://room"})).await.status, 404);
-}
-
-#[tokio::test]
-async fn pictures_of_an_injected_stream_are_offered_to_the_callee_and_withdrawn() {
-    let mut bench = Bench::new();
-    bench.place(capture("source", "one")).await.answer().await;
-    let mut call = bench.place(capture("callee", "two")).await;
-    call.answer().await;
-    for _ in 0..2 {
-        until(&mut bench, |command| matches!(command, Command::SetMedia { .. })).await;
-    }
-    let inject = json!({"callId": "callee", "streamName": "one"});
-    empty_200(&bench, "call/inject_stream", inject.clone()).await;
-    until(&mut bench, |c| matches!(c, Command::AddPictures { .. })).await;
-    until(&mut bench, |c| matches!(c, Command::PlayPictures { pictures: Some(_), .. })).await;
-    assert_eq!(call.act().await, Act::Pictures(true));
-    empty_200(&bench, "call/inject_stream/terminate", inject.clone()).await;
-    until(&mut bench, |c| matches!(c, Command::PlayPictures { pictures: None, .. })).await;
-    assert_eq!(call.act().await, Act::Pictures(false));
-    // Its end by itself, and a file in its place.
-    for ends_by_itself in [true, false] {
-        empty_200(&bench, "call/inject_stream", inject.clone()).await;
-        let play = until(&mut bench, |c| matches!(c, Command::PlayPictures { .. })).await;
-        let Command::PlayPictures { broadcast, .. } = play else { unreachable!() };
-        assert_eq!(call.act().await, Act::Pictures(true));
-        if ends_by_itself {
-            bench.reports.send(Report::PlayEnded { broadcast }).expect("heard");
-        } else {
-            let file = json!({"callId": "callee", "fileName": "sample.wav"});
-            empty_200(&bench, "call/inject_sound", file).await;
-            until(&mut bench, |c| matches!(c, Command::PlayPictures { pictures: None, .. })).await;
-        }
-        assert_eq!(call.act().await, Act::Pictures(false));
-    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use sipcast_contract::options::AacOptions;
 use sipcast_contract::sound::{AacClip, PcmClip};
 use sipcast_contract::{BroadcastId, Command, Report, TargetId};
 
-use super::bench::{Bench, capture, options, order, within};
+use super::bench::{Act, Bench, capture, options, order, within};
 use crate::ControlOptions;
 use crate::sounds::{SoundFault, SoundFiles, Sounds};
 
@@ -164,16 +164,19 @@ async fn a_callee_hears_another_call() {
     let Command::AddLine { mut sender, without: None, .. } = sounding(&mut bench).await else {
         panic!("no line");
     };
+    assert!(matches!(sounding(&mut bench).await, Command::AddPictures { .. }));
     // The second call has no media yet.
     second.answer().await;
     let Command::PlayLine { line: Some(mut line), .. } = sounding(&mut bench).await else {
         panic!("no line")
     };
     assert!(sender.push(&[7; 10]) && line.pull(&mut [0; 10]), "both are ends of one line");
+    assert!(matches!(sounding(&mut bench).await, Command::PlayPictures { pictures: Some(_), .. }));
     let end = |stream: &str| json!({"callId": "b", "streamName": stream});
     assert_eq!(bench.post("call/inject_stream/terminate", end("stage")).await.status, 404);
     assert_eq!(bench.post("call/inject_stream/terminate", end("hall")).await.status, 200);
     assert!(matches!(sounding(&mut bench).await, Command::PlayLine { line: None, .. }));
+    assert!(matches!(sounding(&mut bench).await, Command::PlayPictures { pictures: None, .. }));
     assert_eq!(bench.post("call/inject_stream/terminate", end("hall")).await.status, 404);
     // The newer spelling; what is over is not ended.
     assert_eq!(bench.post("call/inject_stream/startup", inject("hall")).await.status, 200);
@@ -209,4 +212,52 @@ async fn music_from_the_start_is_for_the_backup_too() {
     let shown = bench.post("push/find", json!({"streamName": "hall"})).await.json();
     let sounds: Vec<_> = shown.as_array().expect("a list").iter().map(|push| &push["soundEnabled"]).collect();
     assert_eq!(sounds, [&json!(true), &json!(true)]);
+}
+
+#[tokio::test]
+async fn pictures_of_an_injected_stream_are_offered_to_the_callee_and_withdrawn() {
+    let mut bench = bench();
+    bench.place(capture("source", "one")).await.answer().await;
+    let mut call = bench.place(capture("callee", "two")).await;
+    call.answer().await;
+    for _ in 0..2 {
+        until(&mut bench, |command| matches!(command, Command::SetMedia { .. })).await;
+    }
+    let inject = json!({"callId": "callee", "streamName": "one"});
+    empty_200(&bench, "call/inject_stream", inject.clone()).await;
+    until(&mut bench, |c| matches!(c, Command::AddPictures { .. })).await;
+    until(&mut bench, |c| matches!(c, Command::PlayPictures { pictures: Some(_), .. })).await;
+    assert_eq!(call.act().await, Act::Pictures(true));
+    empty_200(&bench, "call/inject_stream/terminate", inject.clone()).await;
+    until(&mut bench, |c| matches!(c, Command::PlayPictures { pictures: None, .. })).await;
+    assert_eq!(call.act().await, Act::Pictures(false));
+    // Its end by itself, and a file in its place.
+    for ends_by_itself in [true, false] {
+        empty_200(&bench, "call/inject_stream", inject.clone()).await;
+        let play = until(&mut bench, |c| matches!(c, Command::PlayPictures { .. })).await;
+        let Command::PlayPictures { broadcast, .. } = play else { unreachable!() };
+        assert_eq!(call.act().await, Act::Pictures(true));
+        if ends_by_itself {
+            bench.reports.send(Report::PlayEnded { broadcast }).expect("heard");
+        } else {
+            let file = json!({"callId": "callee", "fileName": "sample.wav"});
+            empty_200(&bench, "call/inject_sound", file).await;
+            until(&mut bench, |c| matches!(c, Command::PlayPictures { pictures: None, .. })).await;
+        }
+        assert_eq!(call.act().await, Act::Pictures(false));
+    }
+}
+
+async fn until(bench: &mut Bench, fits: impl Fn(&Command) -> bool) -> Command {
+    loop {
+        let command = bench.command().await;
+        if fits(&command) {
+            return command;
+        }
+    }
+}
+
+async fn empty_200(bench: &Bench, path: &str, body: serde_json::Value) {
+    let answer = bench.post(path, body).await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, ""), "{path}");
 }
