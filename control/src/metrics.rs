@@ -79,8 +79,8 @@ impl Snapshot {
         out.gauges("build", "Always 1; the version is a label", build)?;
         out.gauge("uptime_seconds", "Time since the start", self.statistics.uptime.as_secs_f64())?;
         let Some(ProcessFigures { cpu, resident_bytes }) = self.process else { return Ok(()) };
-        let cpu = vec![(Vec::new(), cpu.as_secs_f64())];
-        out.seconds("process_cpu_seconds", "CPU time of the process, user and system", cpu)?;
+        let help = "CPU time of the process, user and system";
+        out.seconds_in_all("process_cpu_seconds", help, cpu.as_secs_f64())?;
         out.gauge("process_resident_memory_bytes", "Resident memory", resident_bytes as f64)
     }
 
@@ -274,6 +274,11 @@ impl Out<'_, '_> {
     fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
         metric.encode_counter::<NoLabelSet, u64, f64>(&value, None)
+    }
+
+    fn seconds_in_all(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        metric.encode_counter::<NoLabelSet, f64, f64>(&value, None)
     }
 
     fn gauge(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {

@@ -97,6 +97,10 @@ pub fn open(config: &AacConfig) -> Result<Box<dyn AacEncoder>, OpenError> {
 /// [`OpenError`].
 #[cfg(feature = "fdk-aac-encoder")]
 pub fn open_fdk(config: &AacConfig) -> Result<Box<dyn AacEncoder>, OpenError> {
+    // The library takes more channels than this face knows, and a bit rate of 0 as one of its own choice.
+    if !(1..=2).contains(&config.channels) || config.bit_rate_bps == 0 || config.sample_rate_hz == 0 {
+        return Err(unsupported(config));
+    }
     Ok(Box::new(crate::resampled::ResampledEncoder::open(config)?))
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -35,7 +36,10 @@ impl Product {
     pub async fn start(program: &Path, options: &OwnSipcast, address: IpAddr) -> anyhow::Result<Self> {
         let rest = SocketAddr::from((Ipv4Addr::LOCALHOST, free_tcp_port()?));
         let sip = SocketAddr::new(address, free_udp_port(address)?);
-        let config = std::env::temp_dir().join(format!("sipcast-load-{}.toml", std::process::id()));
+        // Several may be started by one process.
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let config = std::env::temp_dir().join(format!("sipcast-load-{}-{number}.toml", std::process::id()));
         let text = configuration(rest, sip, options.shards, &options.settings);
         std::fs::write(&config, text).with_context(|| format!("write {}", config.display()))?;
         let mut command = Command::new(program);

@@ -182,7 +182,9 @@ impl Run<'_> {
         let sending = began.elapsed().as_secs_f64() + WARM_TIME.as_secs_f64();
         let after = self.quiet().await?;
 
-        let percent = |after: Duration, before: Duration| (after - before).as_secs_f64() / seconds * 100.0;
+        // Threads of another run in this process may have ended in between, and their time with them.
+        let percent =
+            |after: Duration, before: Duration| after.saturating_sub(before).as_secs_f64() / seconds * 100.0;
         let sipcast_cpu =
             cpu_after.sipcast.cpu.zip(cpu_before.sipcast.cpu).map(|(after, before)| percent(after, before));
         let resident_per_call = cpu_after

@@ -6,6 +6,7 @@ usage: grpc_client.py HOST:PORT SIP_PORT RTMP_URL
 import queue
 import sys
 import threading
+import time
 
 import grpc
 from google.protobuf import descriptor_pool, message_factory
@@ -162,7 +163,12 @@ for answer in watching:
         break
 assert not set_muted(call_id="call", target_id=added.target_id, muted=False).target.muted
 assert {target.state for target in list_targets(call_id="call").targets} == {2}, "both publish"
-conformity = get_conformity(call_id="call", target_id=added.target_id)
+# Figures come once a second.
+for _ in range(100):
+    conformity = get_conformity(call_id="call", target_id=added.target_id)
+    if conformity.measured.width:
+        break
+    time.sleep(0.1)
 assert (conformity.measured.width, conformity.measured.height) == picture, conformity
 refused(code.NOT_FOUND, None, get_conformity, call_id="call", target_id="999")
 ladder = get_ladder(call_id="call")
