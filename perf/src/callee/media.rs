@@ -4,6 +4,7 @@
 //! Leaves out: sending (`sender`).
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::mpsc::{self, Sender as CommandSender};
 use std::sync::{Arc, OnceLock};
@@ -197,8 +198,8 @@ fn sounds(profiles: &[CallProfile], source: PictureSource) -> anyhow::Result<Sou
     let named = profiles.iter().filter_map(|profile| profile.audio);
     let mut sounds = HashMap::new();
     for codec in [AudioCodec::Pcmu, AudioCodec::Pcma].into_iter().chain(named) {
-        if !sounds.contains_key(&codec) {
-            sounds.insert(codec, AudioRecording::new(codec, sound)?);
+        if let Entry::Vacant(vacant) = sounds.entry(codec) {
+            vacant.insert(AudioRecording::new(codec, sound)?);
         }
     }
     Ok(Arc::new(sounds))

@@ -136,7 +136,7 @@ impl Run<'_> {
     async fn subject(options: &LoadOptions, program: Option<&Path>) -> anyhow::Result<Subject> {
         match (&options.sipcast, program) {
             (SipcastChoice::Own(own), Some(program)) => {
-                Product::start(program, own, options.address).await.map(Subject::Own)
+                Product::start(program, own, options.address).await.map(Box::new).map(Subject::Own)
             }
             (SipcastChoice::Own(_), None) => anyhow::bail!("no sipcast program"),
             (SipcastChoice::Elsewhere(elsewhere), _) => {

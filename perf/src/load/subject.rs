@@ -35,7 +35,7 @@ impl CpuScope {
 
 /// The sipcast under load.
 pub(super) enum Subject {
-    Own(Product),
+    Own(Box<Product>),
     Elsewhere(Rest),
 }
 
