@@ -149,7 +149,7 @@ impl Run<'_> {
                     elsewhere.rest,
                     live.unwrap_or_default()
                 );
-                Ok(Subject::Elsewhere(rest))
+                Ok(Subject::Elsewhere(Box::new(rest)))
             }
         }
     }

@@ -36,7 +36,7 @@ impl CpuScope {
 /// The sipcast under load.
 pub(super) enum Subject {
     Own(Box<Product>),
-    Elsewhere(Rest),
+    Elsewhere(Box<Rest>),
 }
 
 /// What it has cost so far.
@@ -48,7 +48,7 @@ pub(super) struct Cost {
 }
 
 impl Subject {
-    pub const fn rest(&self) -> &Rest {
+    pub fn rest(&self) -> &Rest {
         match self {
             Self::Own(product) => product.rest(),
             Self::Elsewhere(rest) => rest,
