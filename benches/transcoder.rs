@@ -85,13 +85,16 @@ fn main() {
     stage.finish();
 }
 
+/// Samples into a packet's payload: how many octets it takes.
+type Encode = Box<dyn FnMut(&[i16], &mut [u8]) -> usize>;
+
 /// A second of the same sound in packets of 20 ms, at the codec's own rate.
 fn payloads(codec: AudioCodec) -> Vec<Vec<u8>> {
     let rate_hz = if codec == AudioCodec::G722 { 16_000 } else { codec.clock_rate_hz() };
     let mut resampler = Resampler::new(8_000, rate_hz).ok();
     let narrow: Vec<i16> = sound().take(8_000).collect();
     let speex = |band| SpeexEncoder::new(&SpeexEncoderConfig::new(band));
-    let mut encode: Box<dyn FnMut(&[i16], &mut [u8]) -> usize> = match codec {
+    let mut encode: Encode = match codec {
         AudioCodec::Pcmu => Box::new(|pcm, out| each(pcm, out, g711::encode_mu_law)),
         AudioCodec::Pcma => Box::new(|pcm, out| each(pcm, out, g711::encode_a_law)),
         AudioCodec::G722 => {
