@@ -425,7 +425,7 @@ impl Target {
         self.actions.pop_front()
     }
 
-    /// Gathers the next vectored send into `out`, which is emptied first: at most [`IOVECS_MAX`] segments, nothing
+    /// Gathers the next vectored send into `out`, which is emptied first: at most `IOVECS_MAX` segments, nothing
     /// when there is nothing to send. Not to be called while a send is in flight.
     pub fn fill_send(&mut self, arena: &mut Arena, out: &mut ChunkList, now: Timestamp) {
         out.clear();
