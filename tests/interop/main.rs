@@ -2,6 +2,7 @@
 
 mod support;
 
+mod aac_quality;
 mod baresip_to_nginx;
 mod baresip_with_srtp;
 mod codecs;

@@ -5,7 +5,7 @@ use crate::layout::WindowSequence;
 use crate::window::SHORT_WINDOWS;
 
 /// How many times the energy before it a part must have to be an attack.
-const ATTACK: f32 = 10.0;
+const ATTACK: f32 = 12.0;
 
 /// Least energy of an attack, of 128 samples: differences of 90 from one to the next.
 const ATTACK_ENERGY_MIN: f32 = 1e6;

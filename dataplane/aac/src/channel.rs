@@ -76,6 +76,19 @@ impl Channel {
         self.count(layout);
     }
 
+    /// All of `values` in one book, for tests.
+    #[cfg(test)]
+    pub(crate) fn in_book(layout: &Layout, values: &[i16], scale_factor: u8, book: u8) -> Self {
+        let mut channel = Self::EMPTY;
+        channel.values[..values.len()].copy_from_slice(values);
+        channel.scale_factors[..layout.bands()].fill(scale_factor);
+        let first_book = if book == codebook::ESCAPE { book } else { (book - 1) | 1 };
+        let sizes = if book == first_book { [0, 1] } else { [1, 0] };
+        channel.sections[0] = Section { start: 0, end: layout.bands() as u8, first_book, sizes };
+        channel.section_count = 1;
+        channel
+    }
+
     /// All bands 0.
     pub(crate) fn code_silence(&mut self, layout: &Layout) {
         self.section_count = 0;
@@ -107,25 +120,26 @@ impl Channel {
     /// Both in one, unless that is dearer.
     fn join(&self, layout: &Layout, before: Section, after: Section) -> Option<Section> {
         let first_book = before.first_book.max(after.first_book);
-        let mut sizes = [0; 2];
+        let (mut sizes, mut scale_factors) = ([0; 2], 0);
         for section in [before, after] {
             let of_section = if section.first_book == first_book {
                 section.sizes
             } else {
-                let lines =
-                    layout.band(section.start.into()).start..layout.band(section.end as usize - 1).end;
+                let lines = section.lines(layout);
                 if lines.len() > RAISED_LINES_MAX {
                     return None;
                 }
-                let bits = codebook::sizes(first_book, &self.values[lines]);
-                // A scale factor for each band, that of the band before.
-                let scale_factors = if section.first_book == ZERO { section.end - section.start } else { 0 };
-                bits.map(|bits| bits + u32::from(scale_factors))
+                if section.first_book == ZERO {
+                    // A scale factor for each band, that of the band before.
+                    scale_factors += u32::from(section.end - section.start);
+                }
+                codebook::sizes(first_book, &self.values[lines])
             };
             sizes = [sizes[0] + of_section[0], sizes[1] + of_section[1]];
         }
         let joined = Section { start: before.start, end: after.end, first_book, sizes };
-        (joined.least() <= before.least() + after.least() + header_bits(layout)).then_some(joined)
+        let apart = before.least() + after.least() + header_bits(layout);
+        (joined.least() + scale_factors <= apart).then_some(joined)
     }
 
     /// Bands that hold nothing but 0 and have a book all the same take the scale factor before, which is the cheapest.
@@ -199,13 +213,16 @@ impl Channel {
     /// `spectral_data` (§4.4.2.7).
     pub(crate) fn write_spectrum(&self, layout: &Layout, out: &mut BitWriter) {
         for section in &self.sections[..self.section_count] {
-            let lines = layout.band(section.start.into()).start..layout.band(section.end as usize - 1).end;
-            codebook::write(section.book(), &self.values[lines], out);
+            codebook::write(section.book(), &self.values[section.lines(layout)], out);
         }
     }
 }
 
 impl Section {
+    fn lines(&self, layout: &Layout) -> std::ops::Range<usize> {
+        layout.band(self.start.into()).start..layout.band(usize::from(self.end) - 1).end
+    }
+
     fn least(&self) -> u32 {
         self.sizes[0].min(self.sizes[1])
     }

@@ -11,7 +11,7 @@ use crate::layout::{BANDS_MAX, Layout, WindowSequence};
 use crate::mdct::LINES_MAX;
 use crate::mid_side::{self, MidSide};
 use crate::quantizer;
-use crate::rate_control::RateControl;
+use crate::rate_control::{Estimate, RateControl};
 use crate::source::Source;
 use crate::spectrum::Spectrum;
 use crate::syntax::{Frame, Pair};
@@ -151,7 +151,9 @@ impl FrameCoder {
         let room = out.len();
         self.rate.spend(8 * needed as u32);
         let out = out.get_mut(..needed).ok_or(EncodeError { needed, room })?;
-        Ok(frame.write(least, out))
+        let written = frame.write(least, out);
+        debug_assert_eq!(written, needed, "bits were counted as they are written");
+        Ok(written)
     }
 
     /// Finds the values that fit; says how many bits the frame must take at least.
@@ -160,11 +162,12 @@ impl FrameCoder {
         let bounds = self.rate.bounds();
         let demands = &workspace.demands[..count];
         let estimate = |gain: f32| {
-            let each = demands.iter().map(|demand| demand.bits(gain));
-            each.fold((0.0, 0.0), |sum, of_channel| (sum.0 + of_channel.0, sum.1 + of_channel.1))
+            let mut sum = Estimate::default();
+            demands.iter().for_each(|demand| demand.estimate(gain, &mut sum));
+            sum
         };
-        let mut gain = if layout.bands() == 0 { 0.0 } else { self.rate.gain(estimate) };
-        let estimated = estimate(gain);
+        let (mut gain, estimated) =
+            if layout.bands() == 0 { (0.0, Estimate::default()) } else { self.rate.gain(estimate) };
         if coding == Coding::Alike {
             workspace.channels[1].code_silence(layout);
         }
@@ -182,13 +185,13 @@ impl FrameCoder {
             }
             let bits = Frame::of(workspace, layout, coding).bits();
             if attempt == 0 && layout.bands() > 0 {
-                self.rate.learn(estimated.0, bits);
+                self.rate.learn(estimated.bits, bits);
             }
             let over = bits.next_multiple_of(8).saturating_sub(bounds.most);
             if over == 0 {
                 return bounds.least;
             }
-            gain += (over as f32 / estimated.1.max(1.0)).clamp(1.0, 30.0) * (attempt + 1) as f32;
+            gain += (over as f32 / estimated.fewer.max(1.0)).clamp(1.0, 30.0) * (attempt + 1) as f32;
         }
         workspace.channels[..count].iter_mut().for_each(|channel| channel.code_silence(layout));
         bounds.least

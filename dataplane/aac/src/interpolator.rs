@@ -70,6 +70,19 @@ impl Kernel {
     }
 }
 
+impl Kernel {
+    /// Source samples after which the same phases come again.
+    fn period(&self) -> usize {
+        self.step.0 * self.phases + self.step.1
+    }
+}
+
+/// Kernels that [`Interpolator::filter_spread`] is for: those of 8 to 12, 16 to 24 and 32 to 48 kHz.
+const SPREAD_TAPS: usize = 12;
+const SPREAD_PERIOD: usize = 2;
+/// Half a block of 20 ms at 32 kHz with what is held before it, and a vector more.
+const SPREAD_LEN: usize = 344;
+
 /// A low-pass: a sinc in a Kaiser window, over source samples.
 struct Filter {
     taps: usize,
@@ -182,33 +195,88 @@ impl Interpolator {
         len
     }
 
-    /// Takes a block and writes what can be had of it; says how many samples that is.
-    pub(crate) fn process(&mut self, block: impl ExactSizeIterator<Item = f32>, out: &mut [f32]) -> usize {
+    /// Takes `count` source samples, which `sample` tells, and writes what can be had of them; says how much that is.
+    pub(crate) fn process(&mut self, count: usize, sample: impl Fn(usize) -> f32, out: &mut [f32]) -> usize {
         let kernel = self.kernel;
         if kernel.taps == 0 {
-            let len = block.len();
-            out.iter_mut().zip(block).for_each(|(out, sample)| *out = sample);
-            return len;
+            out[..count].iter_mut().enumerate().for_each(|(n, out)| *out = sample(n));
+            return count;
         }
-        let end = self.held_len + block.len();
-        self.held[self.held_len..end].iter_mut().zip(block).for_each(|(held, sample)| *held = sample);
+        let end = self.held_len + count;
+        self.held[self.held_len..end].iter_mut().enumerate().for_each(|(n, held)| *held = sample(n));
+        let len = match (kernel.taps, kernel.period()) {
+            (SPREAD_TAPS, SPREAD_PERIOD) => self.filter_spread(end, out),
+            // The usual length is unrolled.
+            (16, _) => self.filter::<16>(end, out),
+            _ => self.filter::<0>(end, out),
+        };
+        let used = self.next.0.min(end);
+        self.held.copy_within(used..end, 0);
+        self.held_len = end - used;
+        self.next.0 -= used;
+        len
+    }
+
+    /// Writes all samples that the first `end` held ones are enough for; with `TAPS` factors, or if 0 the kernel's.
+    fn filter<const TAPS: usize>(&mut self, end: usize, out: &mut [f32]) -> usize {
+        let Kernel { taps, step, phases, factors, .. } = self.kernel;
+        let taps = if TAPS > 0 { TAPS } else { *taps };
+        let held = &self.held[..end];
         let (mut at, mut phase) = self.next;
         let mut len = 0;
-        while at + kernel.taps <= end {
-            let factors = &kernel.factors[phase * kernel.taps..][..kernel.taps];
-            out[len] = product(&self.held[at..at + kernel.taps], factors);
+        for out in out {
+            let Some(samples) = held.get(at..at + taps) else { break };
+            let factors = &factors[phase * taps..][..taps];
+            *out = product(samples, factors);
             len += 1;
-            at += kernel.step.0;
-            phase += kernel.step.1;
-            if phase >= kernel.phases {
-                phase -= kernel.phases;
+            at += step.0;
+            phase += step.1;
+            if phase >= *phases {
+                phase -= phases;
                 at += 1;
             }
         }
-        let used = at.min(end);
-        self.held.copy_within(used..end, 0);
-        self.held_len = end - used;
-        self.next = (at - used, phase);
+        self.next = (at, phase);
+        len
+    }
+
+    /// The same where all phases come again after two source samples, as from 8 to 12 kHz: every phase is a filter over
+    /// even and odd samples, in vectors of outputs.
+    fn filter_spread(&mut self, end: usize, out: &mut [f32]) -> usize {
+        let kernel = self.kernel;
+        let phases = kernel.phases;
+        let mut split = [[0.0; SPREAD_LEN]; SPREAD_PERIOD];
+        let (pairs, rest) = self.held[..end].as_chunks::<SPREAD_PERIOD>();
+        let [even, odd] = &mut split;
+        for ((pair, even), odd) in pairs.iter().zip(&mut *even).zip(odd) {
+            (*even, *odd) = (pair[0], pair[1]);
+        }
+        if let [last] = rest {
+            even[pairs.len()] = *last;
+        }
+        let step = SPREAD_PERIOD;
+        let place = self.next.0 * phases + self.next.1;
+        let len = ((end + 1 - SPREAD_TAPS) * phases).saturating_sub(place).div_ceil(step).min(out.len());
+        for first in 0..phases.min(len) {
+            let (at, phase) = ((place + first * step) / phases, (place + first * step) % phases);
+            let factors = &kernel.factors[phase * SPREAD_TAPS..][..SPREAD_TAPS];
+            let count = (len - first).div_ceil(phases);
+            let mut sums = [0.0; SPREAD_LEN];
+            let sums = &mut sums[..count];
+            for (k, factors) in factors.as_chunks::<4>().0.iter().enumerate() {
+                let [a, b, c, d] = std::array::from_fn(|tap| {
+                    let at = at + 4 * k + tap;
+                    &split[at % SPREAD_PERIOD][at / SPREAD_PERIOD..][..count]
+                });
+                for n in 0..count {
+                    sums[n] +=
+                        (a[n] * factors[0] + b[n] * factors[1]) + (c[n] * factors[2] + d[n] * factors[3]);
+                }
+            }
+            out[first..len].iter_mut().step_by(phases).zip(sums).for_each(|(out, sum)| *out = *sum);
+        }
+        let place = place + len * step;
+        self.next = (place / phases, place % phases);
         len
     }
 
@@ -299,9 +367,8 @@ mod tests {
             let mut samples = Vec::new();
             let mut out = vec![0.0; Interpolator::len_max(kernel, block_len)];
             for block in 0..40 {
-                let block = (0..block_len)
-                    .map(|n| tone((block * block_len + n) as f64 / f64::from(rates.source_hz)) as f32);
-                let len = interpolator.process(block, &mut out);
+                let sample = |n| tone((block * block_len + n) as f64 / f64::from(rates.source_hz)) as f32;
+                let len = interpolator.process(block_len, sample, &mut out);
                 samples.extend_from_slice(&out[..len]);
             }
             let wanted = 0.8 * rates.working_hz();

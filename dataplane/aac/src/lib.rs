@@ -18,6 +18,8 @@ mod bit_writer;
 mod block_switching;
 mod channel;
 mod codebook;
+#[cfg(test)]
+mod decoded;
 mod encoder;
 mod fft;
 mod frame;

@@ -88,23 +88,30 @@ impl Mdct {
     ) {
         let lines = self.lines;
         let half = lines / 2;
-        let folded = &mut scratch.folded[..lines];
-        let (low, high) = folded.split_at_mut(half);
+        let (low, high) = scratch.folded[..lines].split_at_mut(half);
         fold_falling(&second[..lines], self.slope(falling), low);
         fold_rising(&first[..lines], self.slope(rising), high);
-        let data = &mut scratch.data;
-        let pairs = folded.chunks_exact(2).zip(folded.rchunks_exact(2)).zip(&self.before);
-        for (n, ((ahead, back), factor)) in pairs.enumerate().take(half) {
-            let (re, im) = (ahead[0], back[1]);
-            data.re[n] = re * factor[0] - im * factor[1];
-            data.im[n] = re * factor[1] + im * factor[0];
-        }
-        self.fft.transform(data, &mut scratch.other);
-        let out = &mut out[..lines];
+        let Scratch { folded, data, other } = scratch;
+        let (ahead, _) = folded[..lines].as_chunks::<2>();
+        let (re, im) = (&mut data.re[..half], &mut data.im[..half]);
+        let before = &self.before[..half];
         for n in 0..half {
-            let (re, im, factor) = (data.re[n], data.im[n], self.after[n]);
-            out[2 * n] = re * factor[0] - im * factor[1];
-            out[lines - 1 - 2 * n] = -(re * factor[1] + im * factor[0]);
+            // Sample 2 n, and sample 2 n from the end.
+            let (even, odd) = (ahead[n][0], ahead[half - 1 - n][1]);
+            re[n] = even * before[n][0] - odd * before[n][1];
+            im[n] = even * before[n][1] + odd * before[n][0];
+        }
+        self.fft.transform(data, other);
+        let (re, im) = (&mut data.re[..half], &mut data.im[..half]);
+        let after = &self.after[..half];
+        for n in 0..half {
+            (re[n], im[n]) =
+                (re[n] * after[n][0] - im[n] * after[n][1], re[n] * after[n][1] + im[n] * after[n][0]);
+        }
+        // Line 2 n, and line 2 n from the end.
+        let (out, _) = out[..lines].as_chunks_mut::<2>();
+        for (n, out) in out.iter_mut().enumerate() {
+            *out = [re[n], -im[half - 1 - n]];
         }
     }
 

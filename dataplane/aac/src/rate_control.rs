@@ -15,7 +15,7 @@ const FULLNESS: f32 = 0.8;
 const CORRECTION: f32 = 0.125;
 
 /// How much of what a frame needs beyond the mean at equal noise it gets.
-const DEMAND: f32 = 0.5;
+const DEMAND: f32 = 0.1;
 
 /// How fast the gain that demand is measured at follows the one in use.
 const ADAPTION: f32 = 0.05;
@@ -77,18 +77,23 @@ impl RateControl {
         self.level = self.level.clamp(0, self.capacity);
     }
 
-    /// The gain for the next frame. `estimate` gives the bits at a gain, and how many fewer 1 more makes.
-    pub(crate) fn gain(&mut self, estimate: impl Fn(f32) -> (f32, f32)) -> f32 {
+    /// The gain for the next frame, and the estimate at it. `estimate` gives the bits at a gain, and how many fewer 1 more
+    /// makes.
+    pub(crate) fn gain(&mut self, estimate: impl Fn(f32) -> Estimate) -> (f32, Estimate) {
         let average = self.frame_bits();
-        let reference = self.gain.unwrap_or_else(|| solve(&estimate, average - self.overhead, START));
-        let demand = estimate(reference).0 + self.overhead;
+        let reference = self.gain.unwrap_or_else(|| {
+            let start = estimate(START);
+            solve(&estimate, average - self.overhead, START, start).0
+        });
+        let at_reference = estimate(reference);
+        let demand = at_reference.bits + self.overhead;
         let level = self.level as f32 / self.per_bit as f32;
         let capacity = self.capacity as f32 / self.per_bit as f32;
         let wanted = average + DEMAND * (demand - average) + CORRECTION * (level - FULLNESS * capacity);
         let wanted = wanted.clamp(0.3 * average, average + 0.7 * level);
-        let gain = solve(&estimate, wanted - self.overhead, reference);
+        let (gain, at_gain) = solve(&estimate, wanted - self.overhead, reference, at_reference);
         self.gain = Some(reference + ADAPTION * (gain - reference));
-        gain
+        (gain, at_gain)
     }
 
     /// Tells how many bits a frame took of which `estimated` were foreseen.
@@ -97,17 +102,35 @@ impl RateControl {
     }
 }
 
-/// The gain at which `estimate` is about `bits`, by Newton's method from `gain` on; bits are a convex function of it.
-fn solve(estimate: &impl Fn(f32) -> (f32, f32), bits: f32, mut gain: f32) -> f32 {
+/// Bits that the values of a frame take at a gain, about.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Estimate {
+    pub(crate) bits: f32,
+    /// How many fewer they are when the gain grows by 1.
+    pub(crate) fewer: f32,
+}
+
+/// The gain at which `estimate` is about `bits`, by Newton's method from `gain` on, where it is known; bits are a convex
+/// function of the gain.
+fn solve(
+    estimate: &impl Fn(f32) -> Estimate,
+    bits: f32,
+    mut gain: f32,
+    mut at_gain: Estimate,
+) -> (f32, Estimate) {
     for _ in 0..STEPS {
-        let (estimated, fewer) = estimate(gain);
-        let step = (estimated - bits) / fewer.max(1.0);
-        gain = (gain + step.clamp(-STEP_MAX, STEP_MAX)).clamp(GAIN_MIN, GAIN_MAX);
+        let step = ((at_gain.bits - bits) / at_gain.fewer.max(1.0)).clamp(-STEP_MAX, STEP_MAX);
+        let stepped = (gain + step).clamp(GAIN_MIN, GAIN_MAX);
+        let step = stepped - gain;
+        gain = stepped;
         if step.abs() < CLOSE {
+            // So near that a line tells as much.
+            at_gain.bits -= step * at_gain.fewer;
             break;
         }
+        at_gain = estimate(gain);
     }
-    gain
+    (gain, at_gain)
 }
 
 /// How fast the overhead follows.
@@ -116,7 +139,7 @@ const START: f32 = 110.0;
 const STEPS: usize = 4;
 const STEP_MAX: f32 = 40.0;
 /// A gain so near is as good.
-const CLOSE: f32 = 0.4;
+const CLOSE: f32 = 1.5;
 const GAIN_MIN: f32 = 40.0;
 const GAIN_MAX: f32 = 255.0;
 
@@ -153,10 +176,13 @@ mod tests {
     #[test]
     fn the_gain_meets_the_bits_wanted() {
         let mut control = RateControl::new(64_000, 48_000, 1);
-        let estimate = |gain: f32| ((200.0 - gain).max(0.0) * 20.0, if gain < 200.0 { 20.0 } else { 0.0 });
+        let estimate = |gain: f32| Estimate {
+            bits: (200.0 - gain).max(0.0) * 20.0,
+            fewer: if gain < 200.0 { 20.0 } else { 0.0 },
+        };
         let mut sum = 0.0;
         for _ in 0..400 {
-            let bits = estimate(control.gain(estimate)).0 + 100.0;
+            let bits = estimate(control.gain(estimate).0).bits + 100.0;
             control.learn(bits - 100.0, bits as u32);
             control.spend(bits as u32);
             sum += bits;

@@ -88,7 +88,8 @@ impl Source {
     pub(crate) fn push(&mut self, block: &[i16]) {
         let is_silent = block.iter().all(|&sample| sample == 0);
         let from = self.len;
-        let frames = block.chunks_exact(self.format.channels);
+        let count = block.len() / self.format.channels;
+        let (frames, _) = block.as_chunks::<2>();
         let are_means = self.samples_are_means();
         let mut taken = 0;
         for (channel, (interpolator, samples)) in
@@ -96,13 +97,13 @@ impl Source {
         {
             let out = &mut samples[from..];
             taken = if is_silent && self.was_silent {
-                interpolator.process_silence(frames.len(), out)
+                interpolator.process_silence(count, out)
             } else if self.format.channels == 1 {
-                interpolator.process(block.iter().map(|&sample| f32::from(sample)), out)
+                interpolator.process(count, |n| f32::from(block[n]), out)
             } else if are_means {
-                interpolator.process(frames.clone().map(|frame| mean(frame[0], frame[1])), out)
+                interpolator.process(count, |n| mean(frames[n]), out)
             } else {
-                interpolator.process(frames.clone().map(|frame| f32::from(frame[channel])), out)
+                interpolator.process(count, |n| f32::from(frames[n][channel]), out)
             };
         }
         self.len += taken;
@@ -122,8 +123,7 @@ impl Source {
         }
         let mut taken = 0;
         for (interpolator, samples) in self.interpolators.iter_mut().zip(&mut self.samples) {
-            let silence = std::iter::repeat_n(0.0, interpolator.reach());
-            taken = interpolator.process(silence, &mut samples[self.len..]);
+            taken = interpolator.process(interpolator.reach(), |_| 0.0, &mut samples[self.len..]);
         }
         self.len += taken;
         if !self.was_silent {
@@ -188,6 +188,6 @@ impl Source {
     }
 }
 
-fn mean(left: i16, right: i16) -> f32 {
+fn mean([left, right]: [i16; 2]) -> f32 {
     (f32::from(left) + f32::from(right)) * 0.5
 }

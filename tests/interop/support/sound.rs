@@ -132,7 +132,16 @@ fn correlation(a: &[f64], b: &[f64]) -> f64 {
 
 /// PESQ, narrow band, of `arrived` against `sent` (ITU-T P.862.1: 1.0 bad, 4.55 the same).
 pub fn pesq(sent: &[i16], arrived: &[i16]) -> f64 {
-    let (sent, arrived) = (wav(sent, 8_000, 1), wav(arrived, 8_000, 1));
+    score(sent, arrived, 8_000)
+}
+
+/// PESQ, wide band (ITU-T P.862.2: 1.0 bad, 4.64 the same).
+pub fn pesq_wide(sent: &[i16], arrived: &[i16]) -> f64 {
+    score(sent, arrived, 16_000)
+}
+
+fn score(sent: &[i16], arrived: &[i16], rate_hz: u32) -> f64 {
+    let (sent, arrived) = (wav(sent, rate_hz, 1), wav(arrived, rate_hz, 1));
     let output = run(python::script("pesq_score.py").arg(sent).arg(arrived));
     String::from_utf8_lossy(&output).trim().parse().expect("a score")
 }
