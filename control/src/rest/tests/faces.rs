@@ -191,8 +191,14 @@ async fn metrics_count_without_names() {
         assert!(text.lines().any(|line| line.starts_with(name)), "{name} is missing in\n{text}");
     }
     assert!(text.ends_with("# EOF\n"));
+    // Figures, such as octets of memory, may hold the digits of a name by chance: what is looked at is all but values.
+    let without_value = |line: &str| match line.rsplit_once(' ') {
+        Some((name, _)) if !line.starts_with('#') => name.to_owned(),
+        _ => line.to_owned(),
+    };
+    let named: String = text.lines().map(|line| without_value(line) + "\n").collect();
     for secret in ["secret-call", "secret-path", "127.0.0.1", "8801", "caster"] {
-        assert!(!text.contains(secret), "{secret} in\n{text}");
+        assert!(!named.contains(secret), "{secret} in\n{text}");
     }
     if let Some(path) = std::env::var_os("SIPCAST_TEST_METRICS") {
         std::fs::write(path, text).expect("writable");
