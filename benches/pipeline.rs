@@ -268,6 +268,7 @@ fn media(wanted: MediaWanted) -> NegotiatedMedia {
     let audio = AudioMedia {
         transport: transport(AUDIO_PORT),
         formats: vec![AudioFormat { payload_type: AUDIO_PAYLOAD_TYPE, codec: AudioCodec::Pcmu }],
+        taken: None,
         telephone_event: None,
         comfort_noise: None,
         packet_time_ms: 20,

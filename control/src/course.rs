@@ -291,6 +291,11 @@ impl Course {
                 }
                 self.send_waiting_digits().await;
             }
+            CallEvent::PictureWanted => {
+                // A full mailbox drops the wish: whoever still sees nothing repeats it.
+                let command = Command::RefreshPicture { broadcast: self.id };
+                let _ = self.broadcasts.shared.shards[self.shard()].send(command);
+            }
             CallEvent::DtmfSent(steps) => {
                 self.note(|b| b.digits.note_info_sent(steps));
                 self.send_waiting_digits().await;

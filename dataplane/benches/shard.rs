@@ -203,6 +203,7 @@ fn negotiated(sound: &UdpSocket, pictures: &UdpSocket, wanted: Sound) -> Negotia
     let audio = AudioMedia {
         transport: transport(sound),
         formats: vec![AudioFormat { payload_type: 0, codec: AudioCodec::Pcmu }],
+        taken: None,
         telephone_event: None,
         comfort_noise: None,
         packet_time_ms: 20,

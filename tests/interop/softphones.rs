@@ -58,30 +58,47 @@ fn linphone_is_published_with(security: &str, encryption: &str) {
     sipcast.stop();
 }
 
+/// Calls that Jami answers before one must have pictures: the thread of its camera now and then begins before its clip
+/// is named, and gives it up for the call ("Immediate exit requested" in its log).
+const JAMI_CALLS_MAX: usize = 6;
+
 #[test]
 fn jami_is_published() {
+    for _ in 0..JAMI_CALLS_MAX {
+        if is_jami_published() {
+            return;
+        }
+    }
+    panic!("no pictures in {JAMI_CALLS_MAX} calls");
+}
+
+/// `false`: Jami sent no picture at all.
+fn is_jami_published() -> bool {
     let nginx = Nginx::start();
     let jami = Jami::start();
     let sipcast = Sipcast::start(&["media.shards=1"]);
     call(&sipcast, &nginx, jami.port, "mandatory");
     jami.answer();
     sipcast.wait_for_status("softphone", "ESTABLISHED", SOON);
-    let mut asked = Instant::now();
-    wait_for("recorded pictures", Duration::from_secs(60), || {
-        let recordings = nginx.recordings();
-        let count = recordings.first().map_or(0, |recording| pictures(recording));
-        if count == 0 && asked.elapsed() > Duration::from_secs(8) {
-            jami.play_again();
-            asked = Instant::now();
+    let answered = Instant::now();
+    let is_filming = wait_for("recorded pictures", Duration::from_secs(60), || {
+        let received = sipcast.statistics()["totals"]["video"]["packets"].as_u64().expect("a number");
+        if received == 0 && answered.elapsed() > Duration::from_secs(8) {
+            return Some(false);
         }
-        (count >= PICTURES).then_some(())
+        (nginx.recordings().first().map_or(0, |recording| pictures(recording)) >= PICTURES).then_some(true)
     });
-    // One datagram on its video's ports, beside a hundred that are right, is not authentic.
-    hang_up(&sipcast, 1);
+    if !is_filming {
+        println!("jami gave up its clip");
+        return false;
+    }
+    // Sender reports go out before Jami protects them: a few, beside hundreds of packets that are right.
+    hang_up(&sipcast, 3);
     let recordings = nginx.recordings();
     assert_eq!(recordings.len(), 1, "one publication");
     assert_plays(&recordings[0], PICTURES);
     sipcast.stop();
+    true
 }
 
 fn call(sipcast: &Sipcast, nginx: &Nginx, port: u16, security: &str) {
@@ -96,9 +113,10 @@ fn hang_up(sipcast: &Sipcast, forged_max: u64) {
     let totals = sipcast.statistics()["totals"].clone();
     for stream in ["audio", "video"] {
         let counter = |name: &str| totals[stream][name].as_u64().expect("a number");
-        // Linphone's STUN pings count as malformed, so that is not looked at.
         assert_eq!((counter("lost"), counter("replayed")), (0, 0), "{stream}: {totals}");
-        assert!(counter("authenticationFailed") <= forged_max, "{stream}: {totals}");
+        // What is too short to hold a tag is malformed. Linphone's STUN pings are neither.
+        let forged = counter("authenticationFailed") + counter("malformed");
+        assert!(forged <= forged_max, "{stream}: {totals}");
     }
     assert_eq!(sipcast.post("call/terminate", &json!({ "callId": "softphone" })).status, 200);
     wait_for("end of the call", SOON, || sipcast.call("softphone").is_none().then_some(()));

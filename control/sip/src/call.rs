@@ -15,6 +15,7 @@ use self::header::{all, description, first, lists, tag, tag_of};
 use self::refresh::Refresh;
 use crate::addresses::Addresses;
 use crate::digest::{Authenticator, Challenger, DigestError};
+use crate::dtmf_info;
 use crate::event::{CallEnd, CallEvent, CallStatus};
 use crate::multipart;
 use crate::order::CallOrder;
@@ -191,7 +192,12 @@ impl Call {
                 let headers = vec![allow(), accept(), ("Supported", SUPPORTED.to_owned())];
                 self.answer(request.id, 200, headers, None);
             }
-            "INFO" => self.answer(request.id, 200, Vec::new(), None),
+            "INFO" => {
+                self.answer(request.id, 200, Vec::new(), None);
+                if dtmf_info::is_picture_fast_update(request.body) {
+                    self.push(Action::Event(CallEvent::PictureWanted));
+                }
+            }
             _ => self.answer(request.id, 405, vec![allow()], None),
         }
     }

@@ -44,7 +44,7 @@ pub fn parse_relay_body(body: &[u8]) -> Option<(Digit, Duration)> {
     Some((digit, Duration::from_millis(duration_ms)))
 }
 
-/// Whether an INFO body of a peer asks us for a picture; we have none to send, the answer is 200 all the same.
+/// Whether an INFO body of a peer asks us for a picture (RFC 5168 §4).
 pub fn is_picture_fast_update(body: &[u8]) -> bool {
     body.windows(b"picture_fast_update".len()).take(16 * 1024).any(|part| part == b"picture_fast_update")
 }

@@ -25,6 +25,8 @@ pub enum CallEvent {
     Established,
     /// The peer put us on hold (`true`) or took us back (`false`).
     Hold(bool),
+    /// The peer wants an IDR picture of what we show it (RFC 5168).
+    PictureWanted,
     /// So many steps ordered by `send_dtmf_info` are sent since this was last told, and none waits.
     DtmfSent(usize),
     /// The call is over; nothing follows.

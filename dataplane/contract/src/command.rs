@@ -97,6 +97,11 @@ pub enum Command {
         /// The reading end.
         pictures: Option<PictureReceiver>,
     },
+    /// The callee wants an IDR picture of what it is shown, and has said so by SIP INFO (RFC 5168).
+    RefreshPicture {
+        /// Which broadcast.
+        broadcast: BroadcastId,
+    },
     /// Send the broadcast's sound over a line, up to `RemoveLine` or until nobody reads it.
     AddLine {
         /// Which broadcast.

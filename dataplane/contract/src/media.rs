@@ -63,6 +63,9 @@ pub struct AudioMedia {
     pub transport: MediaTransport,
     /// Codecs the peer may send, each with its payload type; the first is preferred.
     pub formats: Vec<AudioFormat>,
+    /// What we send sound as: the codec that the peer prefers, with the payload type that its own description gives it
+    /// (RFC 3264 §6.1); `None`: nothing.
+    pub taken: Option<AudioFormat>,
     /// telephone-event (RFC 4733) as we may send it.
     pub telephone_event: Option<TelephoneEvent>,
     /// Payload type of comfort noise (RFC 3389).

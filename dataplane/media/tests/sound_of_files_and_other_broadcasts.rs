@@ -334,6 +334,18 @@ fn a_callee_sees_another_calls_picture_bit_for_bit_and_may_ask_for_idr_pictures(
     other.receive(Port::VideoRtcp, rtcp, &fir);
     both_run(&mut one, &mut other, 400);
     assert_eq!(keys(&other), before + 2);
+    // Packets are not sent again; an IDR picture mends what a lost one spoilt. SIP INFO is one more way to ask.
+    let nack =
+        [&[0x80, 201, 0, 1, 0, 0, 0, 9][..], &[0x81, 205, 0, 3, 0, 0, 0, 9], &ours.to_be_bytes(), &[0; 4]]
+            .concat();
+    both_run(&mut one, &mut other, 1_000);
+    other.receive(Port::VideoRtcp, rtcp, &nack);
+    both_run(&mut one, &mut other, 400);
+    assert_eq!(keys(&other), before + 3);
+    both_run(&mut one, &mut other, 1_000);
+    other.pipeline.refresh_picture(other.now);
+    both_run(&mut one, &mut other, 400);
+    assert_eq!(keys(&other), before + 4);
     other.pipeline.play_pictures(None, other.now);
     let sent = shown(&other).len();
     both_run(&mut one, &mut other, 500);

@@ -80,6 +80,10 @@ impl Shard {
                 self.with(broadcast, |entry| entry.pipeline.play_pictures(pictures, now));
                 broadcast
             }
+            Command::RefreshPicture { broadcast } => {
+                self.with(broadcast, |entry| entry.pipeline.refresh_picture(now));
+                broadcast
+            }
             Command::AddLine { broadcast, line, sender, without } => {
                 if self.with(broadcast, |entry| entry.pipeline.add_line(line, sender, without)) == Some(false)
                 {

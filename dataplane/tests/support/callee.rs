@@ -59,6 +59,7 @@ impl Callee {
             audio: Some(AudioMedia {
                 transport: transport(self.audio),
                 formats: vec![AudioFormat { payload_type: 0, codec: AudioCodec::Pcmu }],
+                taken: Some(AudioFormat { payload_type: 0, codec: AudioCodec::Pcmu }),
                 telephone_event: None,
                 comfort_noise: None,
                 packet_time_ms: 20,

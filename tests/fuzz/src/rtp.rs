@@ -96,6 +96,7 @@ fn media() -> NegotiatedMedia {
         audio: Some(AudioMedia {
             transport: transport(4000),
             formats: codecs.map(|(payload_type, codec)| AudioFormat { payload_type, codec }).to_vec(),
+            taken: Some(AudioFormat { payload_type: codecs[0].0, codec: codecs[0].1 }),
             telephone_event: Some(TelephoneEvent { payload_type: 101, clock_rate_hz: 8000 }),
             comfort_noise: Some(13),
             packet_time_ms: 20,

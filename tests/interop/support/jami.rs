@@ -85,12 +85,6 @@ impl Jami {
         assert_eq!(answered.as_deref().map(str::trim), Some("(true,)"));
     }
 
-    /// Plays the clip from its start: on a busy machine jamid gives up opening it when the call begins.
-    pub fn play_again(&self) {
-        let call = self.call().expect("a call");
-        ask(&self.bus, "CallManager", "switchInput", &[&self.account, &call, &self.camera()]);
-    }
-
     fn call(&self) -> Option<String> {
         quoted(&ask(&self.bus, "CallManager", "getCallList", &[&self.account])?)
     }

@@ -54,7 +54,9 @@ impl Linphone {
     /// Plays the clip into the call that is up.
     pub fn play(&self) {
         let mut commands = UnixStream::connect(&self.commands).expect("linphone listens");
-        writeln!(commands, "incall-player-start {}", self.clip.display()).expect("linphone reads");
+        // In one piece: it takes what one read gives it for a whole command.
+        let command = format!("incall-player-start {}\n", self.clip.display());
+        commands.write_all(command.as_bytes()).expect("linphone reads");
         // It forgets commands of who has gone before it looks.
         commands.set_read_timeout(Some(Duration::from_secs(20))).expect("a time");
         let (mut said, mut buffer) = (String::new(), [0; 256]);

@@ -68,6 +68,7 @@ fn drain(call: &mut Call) -> Vec<String> {
             Action::Event(CallEvent::Media { .. }) => "media".into(),
             Action::Event(CallEvent::Established) => "established".into(),
             Action::Event(CallEvent::Hold(held)) => format!("hold {held}"),
+            Action::Event(CallEvent::PictureWanted) => "picture wanted".into(),
             Action::Event(CallEvent::DtmfSent(steps)) => format!("sent {steps}"),
             Action::Event(CallEvent::Ended(end)) => format!("ended {} {}", end.status, end.sip_status),
         })
@@ -434,6 +435,11 @@ fn info_packages_are_refused_and_older_info_is_taken() {
     assert_eq!(
         request(&mut call, "INFO", &[("Content-Type", "application/media_control+xml")], "x"),
         ["answer 200"]
+    );
+    let update = crate::dtmf_info::PICTURE_FAST_UPDATE;
+    assert_eq!(
+        request(&mut call, "INFO", &[("Content-Type", "application/media_control+xml")], update),
+        ["answer 200", "picture wanted"]
     );
     assert_eq!(request(&mut call, "REFER", &[("Refer-To", "<sip:x@y>")], ""), ["answer 405"]);
 }

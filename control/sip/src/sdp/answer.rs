@@ -181,6 +181,7 @@ fn read_audio(
     let media = AudioMedia {
         transport,
         formats: audio_formats(theirs, offered, &answered),
+        taken: answered.audio.first().map(|&(payload_type, codec)| AudioFormat { payload_type, codec }),
         telephone_event: event_for(&answered),
         comfort_noise: answered.comfort_noise,
         packet_time_ms: theirs.packet_time_ms,

@@ -209,6 +209,7 @@ impl PlacedCall {
         let audio = AudioMedia {
             transport,
             formats: Vec::new(),
+            taken: None,
             telephone_event: telephone_event.then_some(event),
             comfort_noise: None,
             packet_time_ms: 20,

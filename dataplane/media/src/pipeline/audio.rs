@@ -98,7 +98,7 @@ impl AudioPath {
                 None => self.dtmf = Some(TelephoneEventSender::new(format)),
             }
         }
-        if let Some(format) = media.and_then(|media| media.formats.first()) {
+        if let Some(format) = media.and_then(|media| media.taken) {
             self.stream.sender_mut().set_clock_rate(format.codec.clock_rate_hz(), now);
         }
         if self.transcoder.is_none() && (media.is_some() || self.options.silent_audio) {
@@ -207,6 +207,11 @@ impl AudioPath {
 
     pub(super) fn close(&mut self) {
         self.stream.close();
+    }
+
+    /// A datagram came long before anything was agreed on.
+    pub(super) fn count_unagreed(&mut self) {
+        self.stream.count_unagreed();
     }
 
     pub(super) fn stream_statistics(&self) -> StreamStatistics {
@@ -326,7 +331,7 @@ impl AudioPath {
             return None;
         }
         let media = self.media.as_ref()?;
-        let format = *media.formats.first()?;
+        let format = media.taken?;
         let may_send = matches!(media.transport.direction, Direction::SendRecv | Direction::SendOnly);
         let packet_time_ms = media.packet_time_ms;
         let is_sending_digits = self.dtmf.as_ref().is_some_and(|dtmf| !dtmf.is_idle());
@@ -366,7 +371,7 @@ impl AudioPath {
     /// 20 ms of silence (RFC 6263 §4.2 has comfort noise, which fewer phones know).
     fn poll_keep_alive(&mut self, now: Timestamp, arena: &mut Arena) -> Option<Transmit> {
         let to = self.stream.poll_keep_alive(now)?;
-        let format = *self.media.as_ref()?.formats.first()?;
+        let format = self.media.as_ref()?.taken?;
         let sender = self.stream.sender_mut();
         sender.set_clock_rate(format.codec.clock_rate_hz(), now);
         let timestamp = sender.timestamp(now);

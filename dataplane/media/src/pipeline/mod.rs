@@ -11,6 +11,7 @@
 //! Rule of use: after each `handle_*`, `set_*` or target operation, poll until `None`.
 
 mod audio;
+mod early;
 mod keep_alive;
 mod picture_playback;
 mod playback;
@@ -35,11 +36,13 @@ use sipcast_contract::{MediaOptions, MediaWanted, NegotiatedMedia, RtmpTarget, T
 use sipcast_pool::Segment;
 
 use self::audio::AudioPath;
+use self::early::{Early, EarlyMedia};
 use self::publication::Publication;
 use self::service::Service;
 use self::studio::{Pull, Shown, Studio};
 use self::video::VideoPath;
 use crate::rtmp::{Target, TargetAction};
+use crate::rtp::{Demultiplexed, demultiplex};
 
 pub use self::audio::DtmfRefused;
 pub use self::targets::TargetRefused;
@@ -106,6 +109,8 @@ pub struct Pipeline {
     /// A target was given something, or told something, since [`Pipeline::take_send_due`].
     is_send_due: bool,
     options: MediaOptions,
+    /// What came before anything was agreed on.
+    early: EarlyMedia,
     /// Start of the broadcast's timeline: the first media agreed on.
     start: Option<Timestamp>,
     wanted: MediaWanted,
@@ -126,6 +131,7 @@ impl Pipeline {
             video_service: Service::default(),
             is_send_due: false,
             options: options.clone(),
+            early: EarlyMedia::default(),
             start: None,
             wanted,
             seed,
@@ -138,7 +144,9 @@ impl Pipeline {
     /// the broadcast's timeline.
     pub fn set_media(&mut self, media: &NegotiatedMedia, now: Timestamp) {
         self.touch(now);
-        let start = *self.start.get_or_insert(self.now);
+        self.drop_stale_early();
+        // What came just before is published from its own beginning.
+        let start = *self.start.get_or_insert(self.early.since().unwrap_or(self.now));
         // What was not ordered has no ports, whatever was agreed on.
         let audio = media.audio.as_ref().filter(|_| self.wanted.audio);
         let video = media.video.as_ref().filter(|_| self.wanted.video);
@@ -211,6 +219,12 @@ impl Pipeline {
     pub fn play_pictures(&mut self, receiver: Option<PictureReceiver>, now: Timestamp) {
         self.touch(now);
         self.video.playback().show(receiver, self.now);
+    }
+
+    /// The callee wants an IDR picture of what it is shown.
+    pub fn refresh_picture(&mut self, now: Timestamp) {
+        self.touch(now);
+        self.video.playback().request_keyframe(self.now);
     }
 
     /// Sends the sound of the broadcast over a line; `without` is a mixer's input that is left out. `false`: it has as
@@ -290,7 +304,7 @@ impl Pipeline {
         self.audio.send_dtmf(steps)
     }
 
-    /// Takes a datagram that came in on `port` at `arrival`. With SRTP it is decrypted in its slot, on which it must
+    /// Takes a datagram that came in on `port` at `arrival`; before anything is agreed on, the first of them wait. With SRTP it is decrypted in its slot, on which it must
     /// be the only claim.
     pub fn handle_datagram(
         &mut self,
@@ -301,6 +315,22 @@ impl Pipeline {
         ws: &mut Workspace,
     ) {
         self.advance(arrival);
+        if self.start.is_none() && matches!(demultiplex(&datagram), Demultiplexed::Rtp | Demultiplexed::Rtcp)
+        {
+            return self.hold(Early { port, from, datagram, arrival });
+        }
+        self.take_early(ws);
+        self.take_datagram(port, from, datagram, arrival, ws);
+    }
+
+    fn take_datagram(
+        &mut self,
+        port: Port,
+        from: SocketAddr,
+        datagram: Segment,
+        arrival: Timestamp,
+        ws: &mut Workspace,
+    ) {
         match port {
             Port::AudioRtp | Port::AudioRtcp => {
                 self.audio.handle_datagram(from, datagram, arrival);
@@ -318,6 +348,7 @@ impl Pipeline {
     /// Does what is due; call when [`Pipeline::next_timeout`] is reached.
     pub fn handle_timeout(&mut self, now: Timestamp, ws: &mut Workspace) {
         self.touch(now);
+        self.take_early(ws);
         self.publication.handle_timeout(self.now);
         self.audio.handle_timeout(self.now);
         self.audio.serve(self.now, ws, &mut self.publication);
@@ -336,6 +367,9 @@ impl Pipeline {
 
     /// When [`Pipeline::handle_timeout`] wants to be called.
     pub fn next_timeout(&self) -> Option<Timestamp> {
+        if self.is_early_due() {
+            return Some(self.now);
+        }
         let studio = self.studio.as_ref().and_then(Studio::next_timeout);
         let audio = self.audio_service.next_timeout(|| self.audio.next_timeout());
         let video = self.video_service.next_timeout(|| self.video.next_timeout(self.now));
@@ -442,6 +476,7 @@ impl Pipeline {
         if let Some(Studio::Pull(pull)) = &mut self.studio {
             pull.source.stop(now);
         }
+        self.early.clear();
         self.audio.close();
         self.video.close();
     }
@@ -478,6 +513,42 @@ impl Pipeline {
             skew_ms: self.video.skew_ms(),
             published: self.publication.published.figures(),
             targets: self.publication.targets.statistics(self.now),
+        }
+    }
+
+    fn hold(&mut self, early: Early) {
+        self.drop_stale_early();
+        let port = early.port;
+        if !self.early.hold(early) {
+            self.count_unagreed(port);
+        }
+    }
+
+    fn drop_stale_early(&mut self) {
+        while let Some(port) = self.early.pop_stale(self.now) {
+            self.count_unagreed(port);
+        }
+    }
+
+    /// A datagram came long before anything was agreed on.
+    fn count_unagreed(&mut self, port: Port) {
+        match port {
+            Port::AudioRtp | Port::AudioRtcp => self.audio.count_unagreed(),
+            Port::VideoRtp | Port::VideoRtcp => self.video.count_unagreed(),
+        }
+    }
+
+    fn is_early_due(&self) -> bool {
+        self.start.is_some() && !self.early.is_empty()
+    }
+
+    /// Takes what came before anything was agreed on.
+    fn take_early(&mut self, ws: &mut Workspace) {
+        if !self.is_early_due() {
+            return;
+        }
+        while let Some(Early { port, from, datagram, arrival }) = self.early.pop() {
+            self.take_datagram(port, from, datagram, arrival, ws);
         }
     }
 

@@ -186,6 +186,8 @@ impl RtpStream {
                 Ok(datagram) => self.handle_rtcp(from, &datagram, arrival),
                 Err(error) => self.count_unprotected(error),
             },
+            // Peers behind NATs probe and keep alive with it; neither media nor a fault.
+            Demultiplexed::Stun => {}
             Demultiplexed::Other => self.receiver.count_malformed(),
         }
     }
@@ -255,6 +257,11 @@ impl RtpStream {
 
     pub(super) fn count_malformed(&mut self) {
         self.receiver.count_malformed();
+    }
+
+    /// A datagram came long before anything was agreed on: its payload type means nothing.
+    pub(super) fn count_unagreed(&mut self) {
+        self.receiver.count_unknown_payload_type();
     }
 
     pub(super) fn statistics(&self) -> StreamStatistics {
@@ -414,8 +421,11 @@ impl RtpStream {
                 Ok(RtcpPacket::Feedback(feedback)) => {
                     let ours = self.sender.ssrc();
                     // RFC 4585 §6.3.1, RFC 5104 §4.3.1. A repeated FIR is a repeated wish; wishes are spread anyway.
-                    self.is_keyframe_wanted |= (feedback.is_picture_loss_indication()
-                        && feedback.media_ssrc() == ours)
+                    // Packets are not kept to be sent again (RFC 4585 §6.2.1 leaves the repair to the sender): an IDR
+                    // picture mends what a lost one spoilt.
+                    let is_loss =
+                        feedback.is_picture_loss_indication() || feedback.nack_entries().next().is_some();
+                    self.is_keyframe_wanted |= (is_loss && feedback.media_ssrc() == ours)
                         || feedback.full_intra_requests().any(|entry| entry.ssrc == ours);
                 }
                 Ok(_) => {}

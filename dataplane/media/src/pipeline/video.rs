@@ -246,6 +246,11 @@ impl VideoPath {
         self.stream.close();
     }
 
+    /// A datagram came long before anything was agreed on.
+    pub(super) fn count_unagreed(&mut self) {
+        self.stream.count_unagreed();
+    }
+
     pub(super) fn stream_statistics(&self) -> StreamStatistics {
         self.stream.statistics()
     }

@@ -68,11 +68,13 @@ pub enum Demultiplexed {
     Rtp,
     /// RTCP.
     Rtcp,
-    /// STUN, DTLS, a keep-alive or junk: nothing that this product takes.
+    /// STUN (RFC 8489 §5): told by its first two bits and its magic cookie.
+    Stun,
+    /// DTLS, another keep-alive or junk: nothing that this product takes.
     Other,
 }
 
-/// Tells RTP from RTCP and both from all else, without reading further than the second byte.
+/// Tells RTP from RTCP, without reading further than the second byte, and STUN from all else (RFC 7983 §7).
 pub fn demultiplex(datagram: &[u8]) -> Demultiplexed {
     match *datagram {
         // RFC 5761 §4: RTCP packet types 192 to 223 are the RTP payload types 64 to 95 with marker, which RTP
@@ -82,6 +84,9 @@ pub fn demultiplex(datagram: &[u8]) -> Demultiplexed {
             _ if datagram.len() >= HEADER_LEN => Demultiplexed::Rtp,
             _ => Demultiplexed::Other,
         },
+        [first, _, _, _, 0x21, 0x12, 0xa4, 0x42, ..] if first >> 6 == 0 && datagram.len() >= STUN_LEN_MIN => {
+            Demultiplexed::Stun
+        }
         _ => Demultiplexed::Other,
     }
 }
@@ -138,6 +143,8 @@ const VERSION: u8 = 2;
 const HEADER_LEN: usize = 12;
 /// RFC 3550 §6.4.2: an empty receiver report, the shortest RTCP packet that a compound can begin with.
 const RTCP_LEN_MIN: usize = 8;
+/// The header.
+const STUN_LEN_MIN: usize = 20;
 
 #[cfg(test)]
 mod tests {
@@ -223,7 +230,11 @@ mod tests {
         assert_eq!(demultiplex(&[0x80, 96, 0, 1, 0, 0, 0, 1]), Demultiplexed::Other);
         let stun = [0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         let dtls = [22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        for other in [&stun[..], &dtls[..], &[][..], &[0x80][..], b"\r\n\r\n"] {
+        assert_eq!(demultiplex(&stun), Demultiplexed::Stun);
+        let mut older = stun;
+        // RFC 3489 had no cookie: it cannot be told from junk.
+        older[4] = 0;
+        for other in [&older[..], &stun[..19], &dtls[..], &[][..], &[0x80][..], b"\r\n\r\n"] {
             assert_eq!(demultiplex(other), Demultiplexed::Other);
         }
     }

@@ -88,6 +88,7 @@ pub fn audio() -> AudioMedia {
     AudioMedia {
         transport: transport(AUDIO),
         formats: vec![AudioFormat { payload_type: 0, codec: AudioCodec::Pcmu }],
+        taken: Some(AudioFormat { payload_type: 0, codec: AudioCodec::Pcmu }),
         telephone_event: Some(TelephoneEvent { payload_type: 101, clock_rate_hz: 8000 }),
         comfort_noise: None,
         packet_time_ms: 20,

@@ -287,6 +287,21 @@ fn answers_with_one_codec_bring_its_events() {
 }
 
 #[test]
+fn sound_is_sent_with_the_numbers_of_the_answer() {
+    for (formats, sent) in [
+        // RFC 3264 §6.1: 107 is our number for Opus, which the peer may send with; what it takes is 120.
+        ("120 101\na=rtpmap:120 opus/48000/2\na=rtpmap:101 telephone-event/8000", (120, AudioCodec::Opus)),
+        ("8 0", (8, AudioCodec::Pcma)),
+        ("107", (107, AudioCodec::Opus)),
+    ] {
+        let text = format!("v=0\nc=IN IP4 203.0.113.9\nm=audio 5000 RTP/AVP {formats}\n");
+        let audio = offered().handle_answer(text.as_bytes()).unwrap().media.audio.unwrap();
+        let taken = audio.taken.unwrap();
+        assert_eq!((taken.payload_type, taken.codec), sent, "{formats}");
+    }
+}
+
+#[test]
 fn options_shape_the_offer() {
     let options = OfferOptions {
         audio_codecs: "pcma, opus".parse().unwrap(),
