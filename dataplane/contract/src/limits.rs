@@ -4,9 +4,9 @@
 /// (`io_uring_recvmsg_out`, source address). A longer datagram is truncated by the kernel, counted, dropped.
 pub const SLOT_LEN: usize = 2048;
 
-/// Slots a shard lends to the kernel for receiving. When all are full the kernel drops datagrams (counted as
-/// `no_buffers`) until the next turn gives slots back.
-pub const SLOTS_IN_KERNEL: u16 = 1024;
+/// Most slots a shard lends to the kernel for receiving. When all that are lent are full, datagrams wait in their sockets
+/// (counted as `no_buffers`) until the next turn gives slots back.
+pub const SLOTS_IN_KERNEL: u16 = 4096;
 
 /// Slots of a broadcast whose targets keep up: an IDR picture that is not whole yet (30 packets at 1 Mbit/s), and what was
 /// gathered and is not sent.

@@ -13,11 +13,17 @@ use sipcast_pool::{Lease, Pool};
 /// The one buffer group of a ring.
 pub const GROUP: u16 = 0;
 
-/// Slots lent to the kernel. Entries are ours to write until the tail that covers them is published.
+/// Fewest slots that are lent, unless the pool is small: a train of packets of a few IDR pictures.
+const LENT_MIN: u16 = 256;
+
+/// Slots lent to the kernel. They are used in turn, so no more are lent than what comes asks for: few enough stay in the
+/// core's own cache from one datagram to the next. Entries are ours to write until the tail that covers them is published.
 pub struct BufferRing {
     entries: NonNull<BufRingEntry>,
     /// Entries, a power of two.
     len: u16,
+    /// How many the kernel shall hold, `len` at most.
+    wanted: u16,
     tail: u16,
     pool: Pool,
     /// Times the kernel found no slot.
@@ -25,14 +31,15 @@ pub struct BufferRing {
 }
 
 impl BufferRing {
-    /// Registers a ring of [`SLOTS_IN_KERNEL`] slots (fewer for a small pool) and fills it.
+    /// Registers a ring of [`SLOTS_IN_KERNEL`] slots (fewer for a small pool) and lends the first of them.
     pub fn register(ring: &IoUring, pool: Pool) -> io::Result<Self> {
-        let half = u16::try_from(pool.slots() / 2).unwrap_or(u16::MAX).max(1);
-        let len = SLOTS_IN_KERNEL.min(1 << half.ilog2());
+        let part = u16::try_from(pool.slots() / 4).unwrap_or(u16::MAX).max(1);
+        let len = SLOTS_IN_KERNEL.min(1 << part.ilog2());
         let layout = Self::layout(len);
         // SAFETY: the layout is not empty, since `len` is at least 1.
         let Some(entries) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { handle_alloc_error(layout) };
-        let buffers = Self { entries: entries.cast(), len, tail: 0, pool, ran_dry: 0 };
+        let wanted = len.min(LENT_MIN);
+        let buffers = Self { entries: entries.cast(), len, wanted, tail: 0, pool, ran_dry: 0 };
         // SAFETY: the memory is page aligned, holds `len` entries, and is freed only after the ring is closed
         // (field order of `Ring`).
         unsafe {
@@ -43,10 +50,16 @@ impl BufferRing {
         Ok(buffers)
     }
 
-    /// Lends slots until the kernel holds as many as it may, or the pool is empty.
+    /// Has the kernel hold about so many from the next [`BufferRing::refill`] on.
+    pub fn want(&mut self, slots: u64) {
+        let wanted = u16::try_from(slots).unwrap_or(u16::MAX);
+        self.wanted = wanted.max(LENT_MIN).min(self.len);
+    }
+
+    /// Lends slots until the kernel holds as many as it shall, or the pool is empty.
     pub fn refill(&mut self) {
         let before = self.tail;
-        while self.pool.lent() < u32::from(self.len) {
+        while self.pool.lent() < u32::from(self.wanted) {
             let Some(slot) = self.pool.lend() else { break };
             let index = usize::from(self.tail & (self.len - 1));
             // SAFETY: `index` is below `len`. The kernel reads an entry only between head and tail; at most `len`
@@ -65,9 +78,9 @@ impl BufferRing {
         }
     }
 
-    /// Whether the kernel holds at least an eighth of what it may.
+    /// Whether the kernel holds at least an eighth of what it shall.
     pub fn is_stocked(&self) -> bool {
-        self.pool.lent() >= u32::from(self.len / 8).max(1)
+        self.pool.lent() >= u32::from(self.wanted / 8).max(1)
     }
 
     /// How many slots the kernel may hold.

@@ -202,6 +202,11 @@ impl<T: Copy> Ring<T> {
         self.reaped = reaped;
     }
 
+    /// Lends about so many slots to the kernel from the next wait on.
+    pub fn lend(&mut self, slots: u64) {
+        self.buffers.want(slots);
+    }
+
     /// Whether a receive that ended for want of slots is worth to begin again: the kernel has a good part of the
     /// slots it may hold. Begun with none it would end at once, and the next, without end.
     pub fn may_receive(&mut self) -> bool {
@@ -209,7 +214,7 @@ impl<T: Copy> Ring<T> {
         self.buffers.is_stocked()
     }
 
-    /// Slots that the kernel holds when it holds as many as it may; at most half of the pool.
+    /// Slots that the kernel holds when it holds as many as it may; at most a quarter of the pool.
     pub fn slots_for_kernel(&self) -> u32 {
         self.buffers.slots_max()
     }

@@ -221,6 +221,7 @@ impl Shard {
     fn reap(&mut self) {
         self.take_completions();
         self.load.count(self.statistics.datagrams, self.clock.now());
+        self.ring.lend(self.load.slots());
     }
 
     fn take_completions(&mut self) {
