@@ -218,7 +218,7 @@ async fn an_answer_without_common_media_is_acknowledged_and_ended() {
     let mut call = Caller::new(endpoint.call(peer.order()));
     let invite = peer.expect("INVITE").await;
     let refused = answer(&invite.body, "sendrecv")
-        .replace("m=audio 50000", "m=audio 0")
+        .replace(" 0\r\na=rtpmap:0 PCMU/8000", " 18\r\na=rtpmap:18 G729/8000")
         .replace("m=video 50002", "m=video 0");
     peer.reply(&invite, "200 OK", &[], &refused).await;
     peer.expect("ACK").await;

@@ -14,6 +14,7 @@ mod hostile_input;
 mod kamailio_in_front;
 mod load_harness;
 mod openapi;
+mod refused_by_answer;
 mod rtmp_dissected;
 mod rtmp_fan_out;
 mod rtmp_peers;

@@ -58,18 +58,9 @@ fn linphone_is_published_with(security: &str, encryption: &str) {
     sipcast.stop();
 }
 
-/// Calls that Jami answers before one must have pictures: the thread of its camera now and then begins before its clip
-/// is named, and gives it up for the call ("Immediate exit requested" in its log).
-const JAMI_CALLS_MAX: usize = 6;
-
 #[test]
 fn jami_is_published() {
-    for _ in 0..JAMI_CALLS_MAX {
-        if is_jami_published() {
-            return;
-        }
-    }
-    panic!("no pictures in {JAMI_CALLS_MAX} calls");
+    assert!((0..Jami::CALLS_MAX).any(|_| is_jami_published()), "no pictures in {} calls", Jami::CALLS_MAX);
 }
 
 /// `false`: Jami sent no picture at all.
@@ -83,7 +74,7 @@ fn is_jami_published() -> bool {
     let answered = Instant::now();
     let is_filming = wait_for("recorded pictures", Duration::from_secs(60), || {
         let received = sipcast.statistics()["totals"]["video"]["packets"].as_u64().expect("a number");
-        if received == 0 && answered.elapsed() > Duration::from_secs(8) {
+        if received == 0 && answered.elapsed() > Jami::FILMS_WITHIN {
             return Some(false);
         }
         (nginx.recordings().first().map_or(0, |recording| pictures(recording)) >= PICTURES).then_some(true)

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use sipcast_contract::{NegotiatedMedia, Secret, Timestamp};
 
+use self::authentication::Authentication;
 use self::fork::Fork;
 use self::header::{all, description, first, lists, tag, tag_of};
 use self::refresh::Refresh;
 use crate::addresses::Addresses;
-use crate::digest::{Authenticator, Challenger, DigestError};
 use crate::dtmf_info;
 use crate::event::{CallEnd, CallEvent, CallStatus};
 use crate::multipart;
@@ -24,6 +24,7 @@ use crate::sdp::{Agreement, Negotiation, SdpError};
 use crate::session_timer::{Header, SessionTimer};
 use crate::status::{self, FailureText};
 
+pub mod authentication;
 mod fork;
 mod header;
 mod message;
@@ -39,11 +40,13 @@ pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE";
 /// Extensions we have: session timers (RFC 4028), and reliable provisional responses (RFC 3262) to our INVITE. Not
 /// `replaces`: a call is never taken over.
 pub const SUPPORTED: &str = "timer, 100rel";
-/// INVITEs of one call: digest, 422 and redirects together. Then the last failure stands.
+/// INVITEs of one call: digest, 422, redirects and other offers together. Then the last failure stands.
 pub const INVITES_MAX: u8 = 12;
 
 /// 64 * T1 (RFC 3261 §9.1): a call whose CANCEL brought no final response is over.
 const CANCEL_WAIT: Duration = Duration::from_secs(32);
+/// How long the answer to a BYE is waited for before the next offer goes out all the same.
+const PARTING_WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
@@ -53,6 +56,8 @@ enum State {
     Calling { give_up_at: Timestamp },
     /// CANCEL out; `end` stands when the final response or the time comes.
     Cancelling { end: CallEnd, give_up_at: Timestamp },
+    /// 2xx came that takes no media; BYE is out, and the next offer follows its answer.
+    Parting { go_on_at: Timestamp },
     /// 2xx came.
     Established { to_tag: Option<String> },
     /// Over.
@@ -65,7 +70,7 @@ pub struct Call {
     addresses: Addresses,
     options: CallOptions,
     negotiation: Negotiation,
-    authenticator: Authenticator,
+    authentication: Authentication,
     redirection: Redirection,
     timer: SessionTimer,
     timer_wanted: bool,
@@ -104,7 +109,7 @@ impl Call {
     pub fn new(order: &CallOrder, options: CallOptions) -> Result<Self, CallError> {
         let addresses = Addresses::for_call(&order.account, &order.callee)?;
         let account = &order.account;
-        let authenticator = Authenticator::new(&account.authentication_name, account.password.clone())?;
+        let authentication = Authentication::new(account)?;
         let offer = options.offer.preferring(&order.preferences);
         let negotiation = Negotiation::new(order.media, offer).protected(order.security, fill_random);
         Ok(Self {
@@ -114,7 +119,7 @@ impl Call {
             options,
             offered: negotiation.clone(),
             negotiation,
-            authenticator,
+            authentication,
             timer: SessionTimer::new(options.session_expires_s.unwrap_or(0)),
             timer_wanted: options.session_expires_s.is_some(),
             state: State::New,
@@ -217,10 +222,20 @@ impl Call {
 
     /// The peer's BYE, where the stack has answered it already.
     pub fn handle_bye(&mut self, reason: Option<&str>) {
-        if matches!(self.state, State::Cancelling { .. }) {
-            return self.end_cancelled(self.last_status);
+        match self.state {
+            State::Cancelling { .. } => self.end_cancelled(self.last_status),
+            // It crosses ours.
+            State::Parting { .. } => {}
+            _ => self.end(status::end_of_bye(self.last_status, reason)),
         }
-        self.end(status::end_of_bye(self.last_status, reason));
+    }
+
+    /// The BYE of [`Action::Part`] has its final answer; `authentication` is how it was signed.
+    pub fn handle_parted(&mut self, authentication: Authentication, now: Timestamp) {
+        if matches!(self.state, State::Parting { .. }) {
+            self.authentication = authentication;
+            self.dial_anew(now);
+        }
     }
 
     /// The INVITE could not be sent, or no response came in time (`sip_status` 408).
@@ -239,7 +254,7 @@ impl Call {
     pub fn handle_hangup(&mut self, now: Timestamp) {
         let end = status::end_of_order(self.last_status);
         match self.state {
-            State::New => self.end(end),
+            State::New | State::Parting { .. } => self.end(end),
             State::Calling { .. } => self.cancel(end, now),
             State::Established { .. } => {
                 self.push(Action::Bye { headers: Vec::new() });
@@ -258,6 +273,7 @@ impl Call {
             State::Cancelling { give_up_at, .. } if *give_up_at <= now => {
                 self.end_cancelled(self.last_status)
             }
+            State::Parting { go_on_at } if *go_on_at <= now => self.dial_anew(now),
             State::Established { .. } => self.handle_session_timeout(now),
             _ => {}
         }
@@ -266,7 +282,9 @@ impl Call {
     /// When [`Self::handle_timeout`] has something to do.
     pub fn next_timeout(&self) -> Option<Timestamp> {
         match &self.state {
-            State::Calling { give_up_at } | State::Cancelling { give_up_at, .. } => Some(*give_up_at),
+            State::Calling { give_up_at: at }
+            | State::Cancelling { give_up_at: at, .. }
+            | State::Parting { go_on_at: at } => Some(*at),
             State::Established { .. } => {
                 let retry_at = self.refresh.and_then(|refresh| refresh.retry_at);
                 self.timer.next_timeout().into_iter().chain(retry_at).min()
@@ -298,21 +316,9 @@ impl Call {
         &self.addresses
     }
 
-    /// For other requests of the driver in this dialog (BYE, INFO): takes the challenge of a 401 or 407.
-    ///
-    /// # Errors
-    /// [`DigestError`]: do not repeat the request.
-    pub fn take_challenge(&mut self, response: &Response<'_>) -> Result<(), DigestError> {
-        let name =
-            Challenger::from_status(response.status).ok_or(DigestError::NoChallenge)?.challenge_header();
-        let values: Vec<&str> = all(response.headers, name).collect();
-        self.authenticator.handle_challenge(response.status, values)
-    }
-
-    /// Credentials for a request, empty before the first challenge.
-    pub fn credentials(&mut self, method: &str, uri: &str, body: &[u8]) -> Vec<Header> {
-        let credentials = self.authenticator.authorize(method, uri, body);
-        credentials.into_iter().map(|credentials| (credentials.name, credentials.value)).collect()
+    /// For other requests of the driver in this call's dialogs (BYE, INFO).
+    pub fn authentication(&mut self) -> &mut Authentication {
+        &mut self.authentication
     }
 
     fn send_invite(&mut self) {
@@ -330,7 +336,7 @@ impl Call {
         }
         let uri = self.addresses.request_uri.to_string();
         let body = self.offer.reveal().clone();
-        headers.extend(self.credentials("INVITE", &uri, body.as_bytes()));
+        headers.extend(self.authentication.credentials("INVITE", &uri, body.as_bytes()));
         self.push(Action::SendInvite { addresses: Box::new(self.addresses.clone()), headers, body });
     }
 
@@ -368,7 +374,7 @@ impl Call {
 
     fn handle_answered(&mut self, response: &Response<'_>, now: Timestamp) {
         self.last_status = response.status;
-        self.authenticator.handle_accepted();
+        self.authentication.handle_accepted();
         let answering = tag(response.headers);
         let described = description(response.headers, response.body);
         if !matches!(described, Ok(None)) || self.knows_fork(answering.as_ref()) {
@@ -381,8 +387,12 @@ impl Call {
             // An intermediary that changes the tag with the answer: what was agreed on early stands.
             self.fork_tag = answering;
         }
+        let mut takes_nothing = false;
         let answer = match (described, self.agreement.clone()) {
-            (Ok(Some(answer)), _) => self.read_answer(answer).map_err(|error| error.to_string()),
+            (Ok(Some(answer)), early) => self.read_answer(answer).map_err(|error| {
+                takes_nothing = early.is_none() && matches!(error, SdpError::AllRefused { .. });
+                error.to_string()
+            }),
             (Ok(None), Some(agreement)) => {
                 // RFC 3261 §13.2.1: a reliable provisional response has answered already.
                 self.negotiation.handle_offer_refused();
@@ -394,9 +404,13 @@ impl Call {
         };
         self.forks.clear();
         if let Err(reason) = answer {
-            self.push(Action::Bye {
-                headers: vec![("Reason", "SIP;cause=488;text=\"Not Acceptable Here\"".into())],
-            });
+            let headers = vec![("Reason", "SIP;cause=488;text=\"Not Acceptable Here\"".into())];
+            // RFC 3264 §6 lets a peer say 488 so, too: by an answer with port 0 in every line.
+            if takes_nothing && self.invites < INVITES_MAX && self.negotiation.try_another_offer(488) {
+                self.state = State::Parting { go_on_at: now + PARTING_WAIT };
+                return self.push(Action::Part { headers });
+            }
+            self.push(Action::Bye { headers });
             return self.end(status::end_of_trouble(488, &reason));
         }
         if let Some(contact) = crate::contact::parse(all(response.headers, "Contact")).first() {
@@ -421,7 +435,7 @@ impl Call {
                     self.redirection.handle_contacts(all(response.headers, "Contact"));
                     self.redirect()
                 }
-                401 | 407 => match self.take_challenge(response) {
+                401 | 407 => match self.authentication.take_challenge(response) {
                     Ok(()) => true,
                     Err(error) => {
                         trouble = Some(error);
@@ -452,6 +466,15 @@ impl Call {
             end.reason = status::sanitized(&format!("{}; {error}", end.reason));
         }
         self.end(end);
+    }
+
+    /// The next offer, to a peer that refused the last one by its answer and may ring anew.
+    fn dial_anew(&mut self, now: Timestamp) {
+        if !self.offer_again() {
+            return self.end(status::end_of_trouble(0, &SdpError::NoRandomness.to_string()));
+        }
+        self.state = State::Calling { give_up_at: now + self.options.answer_timeout };
+        self.send_invite();
     }
 
     /// Turns to the next target of a redirection.

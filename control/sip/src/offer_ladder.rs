@@ -1,4 +1,5 @@
-//! What the next INVITE offers when the peer refuses an offer (488, 606, 415): a short ladder, as data.
+//! What the next INVITE offers when the peer refuses an offer (488, 606, 415, or an answer that takes nothing): a short
+//! ladder, as data.
 //! Takes: the order's media security, statuses. Gives: the [`OfferShape`] of each try, at most [`RUNGS_MAX`].
 //! Leaves out: the offer itself (`sdp::offer`), and sending it (`call`).
 //!

@@ -1,12 +1,12 @@
 //! What a call leaves behind: a BYE, or an INVITE that is cancelled but not answered yet (RFC 3261 §9.1, §15).
-//! Takes: the call's dialog. Gives: nothing any more. Leaves out: the call itself (`call`).
+//! Takes: the call's dialog. Gives: nothing any more, but for the credentials of a call that goes on in another dialog. Leaves out: the call itself (`call`).
 
 use std::sync::Arc;
 
 use rsipstack::sip::{Header, Method, Request, Response};
 use rsipstack::transaction::Transaction;
-use sipcast_sip::call as decisions;
-use tokio::sync::mpsc;
+use sipcast_sip::call::authentication::Authentication;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Shared;
 use super::dialog::{Dialog, cancel};
@@ -19,8 +19,7 @@ use super::transport::Flow;
 /// The parts of a call that outlive it.
 pub(super) struct Remains {
     pub shared: Arc<Shared>,
-    /// For credentials.
-    pub decisions: decisions::Call,
+    pub authentication: Authentication,
     pub dialog: Dialog,
     pub flow: Flow,
     pub requests: mpsc::Receiver<Transaction>,
@@ -46,6 +45,8 @@ pub(super) struct OpenInvite {
 pub(super) struct Afterwards {
     remains: Remains,
     byes: Vec<Goodbye>,
+    /// Is told once the BYEs are answered.
+    parted: Option<oneshot::Sender<Authentication>>,
 }
 
 struct Goodbye {
@@ -60,7 +61,7 @@ impl Afterwards {
         if let Some(invite) = &remains.invite {
             invite.transaction.stay();
         }
-        let mut afterwards = Self { remains, byes: Vec::new() };
+        let mut afterwards = Self { remains, byes: Vec::new(), parted: None };
         if let Some(extra) = bye {
             let dialog = afterwards.remains.dialog.clone();
             afterwards.bye(dialog, extra).await;
@@ -71,6 +72,13 @@ impl Afterwards {
         afterwards
     }
 
+    /// Resolves when the BYE has its final answer, with the credentials to go on with; in an error if it gets none.
+    pub fn parted(&mut self) -> oneshot::Receiver<Authentication> {
+        let (sender, receiver) = oneshot::channel();
+        self.parted = Some(sender);
+        receiver
+    }
+
     /// Waits for the end of what was begun.
     pub async fn settle(mut self) {
         let shared = self.remains.shared.clone();
@@ -78,6 +86,11 @@ impl Afterwards {
         tokio::pin!(deadline);
         loop {
             let waits_for_answer = self.remains.invite.as_ref().is_some_and(|invite| !invite.answered);
+            if self.byes.is_empty()
+                && let Some(parted) = self.parted.take()
+            {
+                let _ = parted.send(self.remains.authentication.clone());
+            }
             let idle = self.byes.is_empty() && !waits_for_answer;
             if idle {
                 // Stragglers do not need the registration.
@@ -130,7 +143,7 @@ impl Afterwards {
         }
         let Goodbye { dialog, .. } = self.byes.remove(index);
         if let (401 | 407, Some(response)) = (status, response)
-            && with_fields(&response, |response| self.remains.decisions.take_challenge(response)).is_ok()
+            && with_fields(&response, |response| self.remains.authentication.take_challenge(response)).is_ok()
         {
             self.bye(dialog, Vec::new()).await;
         }
@@ -150,7 +163,7 @@ impl Afterwards {
         let network = &self.remains.shared.network;
         let flow = network.flow_within(&dialog.next_hop(), &self.remains.flow).await;
         let mut request = dialog.request(Method::Bye, &flow, extra, None);
-        sign(&mut self.remains.decisions, &mut request);
+        sign(&mut self.remains.authentication, &mut request);
         let transaction = ClientTransaction::start(&network.stack, &flow, request);
         self.byes.push(Goodbye { transaction, dialog });
     }

@@ -10,9 +10,10 @@ use std::time::Duration;
 use rsipstack::sip::{Header, HeadersExt, Method, Request, Response};
 use rsipstack::transaction::Transaction;
 use sipcast_contract::dtmf::DtmfStep;
+use sipcast_sip::call::authentication::Authentication;
 use sipcast_sip::call::{self as decisions, Action, CallOptions, PeerRequest};
 use sipcast_sip::{CallEnd, CallEvent, CallOrder, dtmf_info, status};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -91,6 +92,7 @@ pub(super) async fn run(parts: CallParts) -> Outcome {
         acknowledgements: JoinSet::new(),
         asked: None,
         bye: None,
+        parting: None,
         last_status: 0,
         parts,
     };
@@ -164,6 +166,8 @@ struct Driver {
     asked: Option<Transaction>,
     /// A BYE was decided on, with these headers.
     bye: Option<Vec<Header>>,
+    /// The dialog before this one is being ended; the credentials come back from it.
+    parting: Option<oneshot::Receiver<Authentication>>,
     last_status: u16,
 }
 
@@ -203,7 +207,7 @@ impl Driver {
         self.acknowledgements.detach_all();
         let remains = Remains {
             shared: self.parts.shared,
-            decisions: self.decisions,
+            authentication: self.decisions.authentication().clone(),
             dialog: self.dialog,
             flow: self.flow,
             requests: self.requests,
@@ -229,6 +233,7 @@ impl Driver {
                     self.decisions.handle_failure(self.last_status, "");
                 }
                 Action::Bye { headers: extra } => self.bye = Some(headers(extra)),
+                Action::Part { headers: extra } => self.part(headers(extra)).await,
                 Action::ByeFork { .. } => self.bye_fork().await,
                 Action::SendRefresh { method, headers: extra, body } => {
                     let method = match method {
@@ -265,6 +270,7 @@ impl Driver {
             Some(transaction) = self.requests.recv() => self.handle_request(transaction),
             response = next_of_invite(&mut self.invite) => self.handle_invite_response(response),
             response = next_prack(&mut self.pracks) => self.handle_prack_response(response),
+            authentication = parted(&mut self.parting) => self.handle_parted(authentication),
             response = next_of(&mut self.refresh) => self.handle_refresh_response(response),
             response = next_of(&mut self.info) => self.handle_info_response(response).await,
             response = next_of(&mut self.probe) => self.handle_probe_response(response),
@@ -310,7 +316,7 @@ impl Driver {
         let mut extra = headers(extra);
         extra.push(super::reliable_provisionals());
         let mut request = self.dialog.request(Method::Invite, &self.flow, extra, Some(Body::sdp(offer)));
-        sign(&mut self.decisions, &mut request);
+        sign(self.decisions.authentication(), &mut request);
         let transaction =
             ClientTransaction::start_outside_dialog(&self.parts.shared.network, &self.flow, request.clone());
         self.early.clear();
@@ -391,7 +397,7 @@ impl Driver {
         let Some(mut prack) = early.dialog.prack(&self.flow, response) else { return };
         // A fork has a sequence of its own; the call's stays above all of them.
         self.dialog.keep_up_with(&early.dialog);
-        sign(&mut self.decisions, &mut prack);
+        sign(self.decisions.authentication(), &mut prack);
         let transaction = ClientTransaction::start(&self.parts.shared.network.stack, &self.flow, prack);
         if self.pracks.len() < PRACKS_MAX {
             self.pracks.push(Prack { transaction, response: response.clone(), tag: tag.to_owned() });
@@ -406,7 +412,8 @@ impl Driver {
         }
         let prack = self.pracks.swap_remove(at);
         if let (401 | 407, Some(response)) = (status, response)
-            && with_fields(&response, |response| self.decisions.take_challenge(response)).is_ok()
+            && with_fields(&response, |response| self.decisions.authentication().take_challenge(response))
+                .is_ok()
         {
             self.send_prack(&prack.tag, &prack.response);
         }
@@ -506,7 +513,9 @@ impl Driver {
         let sent = self.info.take();
         match (status, response, sent.and_then(|sent| sent.body)) {
             (401 | 407, Some(response), Some(body)) => {
-                if with_fields(&response, |response| self.decisions.take_challenge(response)).is_ok() {
+                if with_fields(&response, |response| self.decisions.authentication().take_challenge(response))
+                    .is_ok()
+                {
                     self.inform(body).await;
                 }
             }
@@ -542,8 +551,47 @@ impl Driver {
         if let Some(early) = self.early.last() {
             self.dialog.keep_up_with(&early.dialog);
         }
-        sign(&mut self.decisions, &mut request);
+        sign(self.decisions.authentication(), &mut request);
         Sent { transaction: ClientTransaction::start(&network.stack, &self.flow, request), body }
+    }
+
+    /// Leaves the dialog that the answer confirmed for one that the next INVITE is to make. What is left to do in the
+    /// former goes on beside the call.
+    async fn part(&mut self, bye: Vec<Header>) {
+        let shared = self.parts.shared.clone();
+        let (dialog, flow) = match dialog(&shared, &self.decisions).await {
+            Ok(next) => next,
+            Err(end) => {
+                self.bye = Some(bye);
+                return self.decisions.handle_failure(end.sip_status, &end.reason);
+            }
+        };
+        let (open, requests) = shared.dialogs.open(dialog.call_id());
+        let listening = shared.ladders.listen(dialog.call_id(), &self.parts.ladder);
+        let remains = Remains {
+            shared: shared.clone(),
+            authentication: self.decisions.authentication().clone(),
+            dialog: std::mem::replace(&mut self.dialog, dialog),
+            flow: std::mem::replace(&mut self.flow, flow),
+            requests: std::mem::replace(&mut self.requests, requests),
+            _open: std::mem::replace(&mut self.open, open),
+            _listening: std::mem::replace(&mut self.listening, listening),
+            // The call goes on and needs it.
+            lease: None,
+            invite: self.invite.take(),
+        };
+        // An INFO of the early dialog has nobody left to answer it.
+        self.info = None;
+        let mut afterwards = Afterwards::new(remains, Some(bye)).await;
+        self.parting = Some(afterwards.parted());
+        shared.tasks.spawn(afterwards.settle());
+    }
+
+    fn handle_parted(&mut self, authentication: Option<Authentication>) {
+        self.parting = None;
+        if let Some(authentication) = authentication {
+            self.decisions.handle_parted(authentication, self.parts.shared.now());
+        }
     }
 
     /// Another fork answered too; the stack has acknowledged it (RFC 3261 §13.2.2.4).
@@ -554,7 +602,7 @@ impl Driver {
         let network = &self.parts.shared.network;
         let flow = network.flow_within(&dialog.next_hop(), &self.flow).await;
         let mut bye = dialog.request(Method::Bye, &flow, Vec::new(), None);
-        sign(&mut self.decisions, &mut bye);
+        sign(self.decisions.authentication(), &mut bye);
         ClientTransaction::start(&network.stack, &flow, bye);
     }
 }
@@ -585,6 +633,14 @@ async fn next_of_invite(invite: &mut Option<OpenInvite>) -> Option<Response> {
 async fn next_of(sent: &mut Option<Sent>) -> Option<Response> {
     match sent {
         Some(sent) => sent.transaction.next().await,
+        None => pending().await,
+    }
+}
+
+/// The credentials of the dialog before this one, once its BYE is answered; `None`: it was not.
+async fn parted(parting: &mut Option<oneshot::Receiver<Authentication>>) -> Option<Authentication> {
+    match parting {
+        Some(parting) => parting.await.ok(),
         None => pending().await,
     }
 }

@@ -11,7 +11,7 @@ use rsipstack::sip::{Header, Headers, HeadersExt, Method, Request, Response, Sip
 use rsipstack::transaction::Transaction;
 use rsipstack::transaction::endpoint::EndpointInnerRef;
 use rsipstack::transaction::key::{TransactionKey, TransactionRole};
-use sipcast_sip::call;
+use sipcast_sip::call::{self, authentication::Authentication};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -263,7 +263,7 @@ pub(super) fn with_fields<R>(response: &Response, read: impl FnOnce(&call::Respo
 
 /// Puts credentials into a request as far as challenges are known. Those it has stay if they are for the Request-URI as
 /// the stack writes it: each computation counts the nonce up.
-pub(super) fn sign(decisions: &mut call::Call, request: &mut Request) {
+pub(super) fn sign(authentication: &mut Authentication, request: &mut Request) {
     let uri = request.uri.to_string();
     let is_credentials =
         |header: &Header| matches!(header, Header::Authorization(_) | Header::ProxyAuthorization(_));
@@ -275,7 +275,7 @@ pub(super) fn sign(decisions: &mut call::Call, request: &mut Request) {
     }
     request.headers.retain(|header| !is_credentials(header));
     let method = request.method.to_string();
-    for (name, value) in decisions.credentials(&method, &uri, &request.body) {
+    for (name, value) in authentication.credentials(&method, &uri, &request.body) {
         request.headers.push(make_header(name, value));
     }
 }

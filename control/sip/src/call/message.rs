@@ -97,6 +97,14 @@ pub enum Action {
         /// To be added as they are.
         headers: Vec<Header>,
     },
+    /// The peer answered and takes no media: send BYE in the dialog that its 2xx confirmed, and leave it. The next
+    /// [`Action::SendInvite`] is outside of any dialog, with a Call-ID and From tag of its own (RFC 3261 §8.1.1.4).
+    /// The BYE's final answer goes to [`super::Call::handle_parted`]; a further 2xx to the same INVITE gets a BYE, too,
+    /// and does not concern the call.
+    Part {
+        /// To be added to the BYE as they are.
+        headers: Vec<Header>,
+    },
     /// A second fork answered: ACK its 2xx, then BYE in its dialog (RFC 3261 §13.2.2.4).
     ByeFork {
         /// To tag of that dialog.

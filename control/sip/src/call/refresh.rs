@@ -30,7 +30,7 @@ impl Call {
         }
         let repeat = match response.status {
             200..=299 => {
-                self.authenticator.handle_accepted();
+                self.authentication.handle_accepted();
                 self.timer.handle_success(first(response.headers, "Session-Expires"), now);
                 if refresh.method == RefreshMethod::Invite
                     && let Ok(Some(answer)) = description(response.headers, response.body)
@@ -41,7 +41,7 @@ impl Call {
                 self.negotiation.handle_offer_refused();
                 return;
             }
-            401 | 407 => self.take_challenge(response).is_ok(),
+            401 | 407 => self.authentication.take_challenge(response).is_ok(),
             422 => self.timer.handle_interval_too_small(first(response.headers, "Min-SE")),
             405 | 501 if refresh.method == RefreshMethod::Update => {
                 self.update_allowed = false;
@@ -108,7 +108,7 @@ impl Call {
         headers.extend(self.timer.request_headers());
         let uri = self.remote_target.clone();
         let bytes = body.as_deref().unwrap_or("").to_owned();
-        headers.extend(self.credentials(refresh.method.as_str(), &uri, bytes.as_bytes()));
+        headers.extend(self.authentication.credentials(refresh.method.as_str(), &uri, bytes.as_bytes()));
         self.refresh = Some(refresh);
         self.push(Action::SendRefresh { method: refresh.method, headers, body });
     }

@@ -59,6 +59,7 @@ fn drain(call: &mut Call) -> Vec<String> {
             }
             Action::Cancel => "cancel".into(),
             Action::Bye { .. } => "bye".into(),
+            Action::Part { .. } => "part".into(),
             Action::ByeFork { to_tag } => format!("fork {to_tag}"),
             Action::SendRefresh { method, .. } => format!("refresh {}", method.as_str()),
             Action::Answer { status, body, .. } => {
@@ -160,7 +161,7 @@ fn cancel_and_its_races() {
 
 #[test]
 fn answers_without_usable_media_end_with_bye() {
-    for body in ["", "v=0\r\nm=audio 0 RTP/AVP 0\r\n", "garbage"] {
+    for body in ["", "v=0\r\n", "v=0\r\nm=audio 9 RTP/AVP 77\r\nm=video 0 RTP/AVP 96\r\n", "garbage"] {
         assert_eq!(respond(&mut started(), 200, &[TO], body), ["bye", "ended FAILED 488"], "{body}");
     }
 }
@@ -496,6 +497,93 @@ fn refused_media_are_offered_in_other_forms_and_then_to_other_targets() {
         assert_eq!(drain(&mut call), ["ended FAILED 488"]);
         assert!(!format!("{call:?}").contains("inline:"));
     }
+}
+
+/// An answer that refuses all that was offered (RFC 3264 §6).
+const NO_MEDIA: &str = "v=0\r\nm=audio 0 RTP/AVP 0\r\nm=video 0 RTP/AVP 96\r\n";
+
+/// A call to a peer that has answered without media and knows of our BYE, or not yet.
+fn refused_by_answer(knows: bool) -> Call {
+    let mut call = call_with(MediaSecurity::Opportunistic);
+    call.start(at(0));
+    drain(&mut call);
+    assert_eq!(respond(&mut call, 200, &[TO], NO_MEDIA), ["part"]);
+    if knows {
+        let authentication = call.authentication().clone();
+        call.handle_parted(authentication, at(2));
+    }
+    call
+}
+
+#[test]
+fn an_answer_without_media_is_followed_by_the_next_offer() {
+    for (security, forms) in [
+        (MediaSecurity::Off, &["RTP/AVP few"][..]),
+        (MediaSecurity::Opportunistic, &["RTP/SAVP all keys", "RTP/AVP all", "RTP/AVP few"]),
+        (MediaSecurity::Mandatory, &["RTP/SAVP few keys"]),
+    ] {
+        let mut call = call_with(security);
+        call.start(at(0));
+        assert_eq!(offers(&mut call).len(), 1);
+        for form in forms {
+            assert_eq!(respond(&mut call, 200, &[TO], NO_MEDIA), ["part"]);
+            assert_eq!(offers(&mut call), [""; 0], "not before the peer has heard of the end");
+            assert_eq!(respond(&mut call, 200, &[FORK_B], ANSWER), [""; 0], "of the former dialog");
+            let authentication = call.authentication().clone();
+            call.handle_parted(authentication, at(2));
+            assert_eq!(offers(&mut call), [*form], "{security:?}");
+            assert_eq!(call.next_timeout(), Some(at(122)), "it may ring anew");
+        }
+        call.handle_response(
+            &Response { status: 200, phrase: "", headers: &[TO], body: NO_MEDIA.as_bytes() },
+            at(3),
+        );
+        let actions = actions(&mut call);
+        assert!(matches!(actions[0], Action::Bye { .. }), "{actions:?}");
+        let Some(Action::Event(CallEvent::Ended(end))) = actions.last() else { panic!("{actions:?}") };
+        assert!(end.reason.contains("refused all media (port 0)"), "{}", end.reason);
+    }
+    // One that takes one of the two has taken the offer.
+    let half = ANSWER.replace("m=video 5002", "m=video 0");
+    assert_eq!(respond(&mut started(), 200, &[TO], &half), ["media", "ESTABLISHED", "established"]);
+    // So has one that agreed early and thinks better of it.
+    let mut call = started();
+    respond(&mut call, 183, &[TO], ANSWER);
+    assert_eq!(respond(&mut call, 200, &[TO], NO_MEDIA), ["bye", "ended FAILED 488"]);
+}
+
+#[test]
+fn the_next_offer_is_answered_like_the_first() {
+    let mut call = refused_by_answer(true);
+    drain(&mut call);
+    assert_eq!(respond(&mut call, 488, &[], "").len(), 1, "the offer after that");
+    assert_eq!(respond(&mut call, 200, &[FORK_B], ANSWER), ["media", "ESTABLISHED", "established"]);
+}
+
+#[test]
+fn what_comes_between_two_offers_is_seen_to() {
+    let mut call = refused_by_answer(false);
+    call.handle_timeout(at(5));
+    assert_eq!(drain(&mut call), [""; 0]);
+    call.handle_timeout(at(6));
+    assert_eq!(offers(&mut call), ["RTP/SAVP all keys"], "no answer to the BYE");
+    let late = call.authentication().clone();
+    call.handle_parted(late, at(7));
+    assert_eq!(drain(&mut call), [""; 0], "once only");
+
+    let mut call = refused_by_answer(false);
+    call.handle_hangup(at(2));
+    assert_eq!(drain(&mut call), ["ended FINISH 200"], "the BYE is out");
+    assert!(call.next_timeout().is_none());
+
+    let mut call = refused_by_answer(false);
+    assert_eq!(request(&mut call, "INFO", &[], ""), ["answer 481"]);
+    assert_eq!(request(&mut call, "BYE", &[], ""), ["answer 200"], "it crosses ours");
+    assert!(!call.is_ended());
+
+    let mut call = refused_by_answer(false);
+    call.handle_failure(503, "no way");
+    assert_eq!(drain(&mut call), ["ended FAILED 503"]);
 }
 
 #[test]

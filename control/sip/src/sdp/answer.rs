@@ -80,7 +80,7 @@ pub(crate) fn read(negotiation: &mut Negotiation, remote: &RemoteDescription) ->
         slot.keys.theirs = line;
     }
     if media.audio.is_none() && media.video.is_none() {
-        return Err(trouble.unwrap_or_else(|| negotiation.nothing_in_common(remote)));
+        return Err(trouble.unwrap_or_else(|| negotiation.nothing_taken(remote)));
     }
     negotiation.slots = slots;
     let held = negotiation.held(listens, remote);
@@ -476,6 +476,14 @@ impl Negotiation {
         let before = self.slots.iter().find(|slot| slot.kind == kind).map_or(&none, |slot| &slot.keys);
         let ours = before.answer(theirs, self.random).ok_or(SdpError::NoRandomness)?;
         Ok(Keys { ours: vec![ours], theirs: Some(theirs.clone()) })
+    }
+
+    /// Why an answer agrees on nothing.
+    fn nothing_taken(&self, remote: &RemoteDescription) -> SdpError {
+        if remote.media.is_empty() || remote.media.iter().any(|media| !media.is_refused) {
+            return self.nothing_in_common(remote);
+        }
+        SdpError::AllRefused { peer: remote.summary(), codecs: self.options.audio_codecs }
     }
 
     fn nothing_in_common(&self, remote: &RemoteDescription) -> SdpError {

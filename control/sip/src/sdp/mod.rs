@@ -254,6 +254,17 @@ pub enum SdpError {
         /// What we take.
         codecs: AudioCodecs,
     },
+    /// The peer takes nothing of what we offered: its answer has port 0 in every media description (RFC 3264 §6).
+    #[error(
+        "the peer refused all media (port 0): it has {peer}; we offered audio ({codecs}) and video (H264): enable one \
+         of these on the peer, or another mediaSecurity in the order"
+    )]
+    AllRefused {
+        /// The peer's media descriptions in short.
+        peer: String,
+        /// What we take.
+        codecs: AudioCodecs,
+    },
     /// Media that has to be protected and cannot be.
     #[error("{media} ({peer}) cannot be protected: {fault}")]
     Unprotected {
@@ -285,6 +296,7 @@ impl SdpError {
             Self::TooLong { .. } => 413,
             Self::Malformed(_) => 400,
             Self::NothingInCommon { .. }
+            | Self::AllRefused { .. }
             | Self::Unprotected { .. }
             | Self::NothingOffered
             | Self::UnexpectedAnswer => 488,

@@ -138,9 +138,17 @@ fn renumbered_and_partial_answers() {
     assert!(offered().handle_answer(text.as_bytes()).unwrap().media.video.is_none());
     let text = ANSWER.replace("m=audio 5000", "m=audio 0");
     assert!(offered().handle_answer(text.as_bytes()).unwrap().media.audio.is_none());
-    for nothing in ["m=audio 0 RTP/AVP 0\r\nm=video 0 RTP/AVP 96\r\n", "m=audio 5000 TCP/RTP/AVP 0\r\n", ""] {
-        let error = offered().handle_answer(format!("v=0\r\n{nothing}").as_bytes()).unwrap_err();
-        assert!(matches!(error, SdpError::NothingInCommon { .. }), "{nothing}");
+    for (nothing, is_refused) in [
+        ("m=audio 0 RTP/AVP 0\r\nm=video 0 RTP/AVP 96\r\n", true),
+        ("m=audio 0 RTP/AVP 0\r\nm=video 5002 RTP/AVP 33\r\n", false),
+        ("m=audio 5000 TCP/RTP/AVP 0\r\n", false),
+        ("", false),
+    ] {
+        match offered().handle_answer(format!("v=0\r\n{nothing}").as_bytes()).unwrap_err() {
+            SdpError::AllRefused { .. } => assert!(is_refused, "{nothing}"),
+            SdpError::NothingInCommon { .. } => assert!(!is_refused, "{nothing}"),
+            other => panic!("{other}"),
+        }
     }
     assert_eq!(negotiation().handle_answer(ANSWER.as_bytes()), Err(SdpError::UnexpectedAnswer));
 }
