@@ -4,6 +4,7 @@
 //! (`delivery`), what asks waits for one answer, for a bounded time.
 //! Leaves out: which orders ask what (`orders`), which events tell what (`notices`), the policies' words (`policy`).
 
+pub(crate) mod counts;
 mod notices;
 mod orders;
 pub mod policy;
@@ -17,6 +18,7 @@ use serde_json::{Map, Value};
 
 use crate::broadcast::random_id;
 use crate::delivery::{AskError, Asker, Delivery, DeliveryOptions, DeliverySetupError, Post};
+use counts::{Answers, Outcome};
 pub(crate) use notices::start as tell_of_events;
 use policy::{HookName, HookPolicy};
 pub use policy::{HookPolicies, HookPolicyError, HookPolicyText};
@@ -51,6 +53,7 @@ struct App {
     delivery: Delivery,
     asker: Asker,
     policies: Arc<HookPolicies>,
+    answers: Answers,
 }
 
 impl Apps {
@@ -66,6 +69,7 @@ impl Apps {
                 asker: Asker::new(&delivery, answer_max).map_err(named)?,
                 delivery: Delivery::start(delivery).map_err(named)?,
                 policies: Arc::new(policies),
+                answers: Answers::default(),
             };
             Ok((app_key, app))
         });
@@ -89,8 +93,9 @@ impl Apps {
         }
     }
 
-    /// Tells, or asks if the policy says so, before an order is carried out. Gives the whole answer of an app that was
-    /// asked; empty for others.
+    /// Tells, or asks if the policy says so, before an order is carried out, and counts what comes of the question.
+    /// `read` puts the answer of an app that was asked into the order, and says whether that changed it; `None`: the
+    /// answer cannot be used. `true`: the order is changed.
     ///
     /// # Errors
     /// [`HookRefusal`], only where the policy is FAIL.
@@ -100,24 +105,33 @@ impl Apps {
         hook: HookName,
         policy: &HookPolicy,
         body: Value,
-    ) -> Result<Map<String, Value>, HookRefusal> {
-        let Some(app) = self.0.get(app_key) else { return Ok(Map::new()) };
+        read: impl FnOnce(&Map<String, Value>) -> Option<bool>,
+    ) -> Result<bool, HookRefusal> {
+        let Some(app) = self.0.get(app_key) else { return Ok(false) };
         let post = post(hook, policy, random_id(), body);
         if !policy.is_asked() {
             app.delivery.post(post);
-            return Ok(Map::new());
+            return Ok(false);
         }
-        let refusal = match app.asker.ask(&post).await {
-            Ok(answer) if answer.iter().all(u8::is_ascii_whitespace) => return Ok(Map::new()),
-            Ok(answer) => match serde_json::from_slice(&answer) {
-                Ok(answer) => return Ok(answer),
-                Err(_) => HookRefusal::Unanswered,
-            },
-            Err(AskError::Refused(_)) => HookRefusal::Refused,
-            Err(AskError::Unanswered) => HookRefusal::Unanswered,
+        let answer = match app.asker.ask(&post).await {
+            Ok(answer) => object_of(&answer).ok_or(HookRefusal::Unanswered),
+            Err(AskError::Refused(_)) => Err(HookRefusal::Refused),
+            Err(AskError::Unanswered) => Err(HookRefusal::Unanswered),
         };
-        tracing::warn!(app = ?app_key, hook = hook.as_str(), fails = policy.fails, "an app did not agree: {refusal:?}");
-        if policy.fails { Err(refusal) } else { Ok(Map::new()) }
+        let (outcome, result) = match answer.and_then(|answer| read(&answer).ok_or(HookRefusal::Unanswered)) {
+            Ok(true) => (Outcome::Overwritten, Ok(true)),
+            Ok(false) => (Outcome::Agreed, Ok(false)),
+            Err(HookRefusal::Refused) if policy.fails => (Outcome::Refused, Err(HookRefusal::Refused)),
+            Err(HookRefusal::Unanswered) if policy.fails => {
+                (Outcome::Unanswered, Err(HookRefusal::Unanswered))
+            }
+            Err(_) => (Outcome::PassedOver, Ok(false)),
+        };
+        app.answers.count(hook, outcome);
+        if !matches!(outcome, Outcome::Agreed | Outcome::Overwritten) {
+            tracing::warn!(app = ?app_key, hook = hook.as_str(), "an app did not agree: {}", outcome.name());
+        }
+        result
     }
 
     /// Waits until what apps were told of is delivered, for at most `deadline`. `false`: something is not.
@@ -130,6 +144,14 @@ impl Apps {
     fn note_dropped(&self, posts: u64) {
         self.0.values().for_each(|app| app.delivery.note_dropped(posts));
     }
+}
+
+/// An answer's fields; none if it says nothing. `None`: it is no JSON object.
+fn object_of(answer: &[u8]) -> Option<Map<String, Value>> {
+    if answer.iter().all(u8::is_ascii_whitespace) {
+        return Some(Map::new());
+    }
+    serde_json::from_slice(answer).ok()
 }
 
 fn post(hook: HookName, policy: &HookPolicy, id: String, mut body: Value) -> Post {

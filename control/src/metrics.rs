@@ -17,6 +17,7 @@ use crate::broadcast::Broadcasts;
 use crate::delivery::DeliveryCounts;
 use crate::events::{Tally, TargetStateName};
 use crate::faces::{GrpcCounts, RequestCounts};
+use crate::hooks::counts::AppCounts;
 use crate::process_figures::ProcessFigures;
 use crate::statistics::{ShardFigures, Statistics};
 
@@ -36,6 +37,7 @@ pub(crate) fn text(broadcasts: &Broadcasts) -> Option<String> {
         grpc_requests: faces.grpc_answered(),
         refusals: faces.refusals().collect(),
         webhooks: faces.webhooks.iter().map(|w| (w.name().to_owned(), w.counts())).collect(),
+        apps: broadcasts.shared.apps.counts(),
     };
     let mut registry = Registry::with_prefix("sipcast");
     registry.register_collector(Box::new(snapshot));
@@ -57,6 +59,7 @@ struct Snapshot {
     grpc_requests: GrpcCounts,
     refusals: Vec<(&'static str, u64)>,
     webhooks: Vec<(String, DeliveryCounts)>,
+    apps: Vec<AppCounts>,
 }
 
 type Labels = Vec<(&'static str, String)>;
@@ -69,7 +72,9 @@ impl Collector for Snapshot {
         self.media(out)?;
         self.targets(out)?;
         self.shards(out)?;
-        self.faces(out)
+        self.faces(out)?;
+        self.webhooks(out)?;
+        self.hooks(out)
     }
 }
 
@@ -221,7 +226,10 @@ impl Snapshot {
         });
         out.counters("grpc_requests", "gRPC calls by method and status code", calls)?;
         let refusals = self.refusals.iter().map(|(cause, n)| (labels("cause", cause), *n));
-        out.counters("refusals", "What was refused to clients, by cause", refusals)?;
+        out.counters("refusals", "What was refused to clients, by cause", refusals)
+    }
+
+    fn webhooks(&self, out: &mut Out<'_, '_>) -> fmt::Result {
         type Figure = (&'static str, &'static str, fn(&DeliveryCounts) -> u64);
         const FIGURES: [Figure; 4] = [
             ("webhook_delivered", "Events that the endpoint took", |c| c.delivered),
@@ -236,6 +244,29 @@ impl Snapshot {
         let waiting = self.webhooks.iter();
         let waiting = waiting.map(|(name, counts)| (labels("webhook", name), counts.waiting as f64));
         out.gauges("webhook_waiting", "Events that wait for the endpoint", waiting)
+    }
+
+    fn hooks(&self, out: &mut Out<'_, '_>) -> fmt::Result {
+        let by = |app: &AppCounts| labels("app", &app.app_key);
+        type Figure = (&'static str, &'static str, fn(&DeliveryCounts) -> u64);
+        const FIGURES: [Figure; 4] = [
+            ("hook_delivered", "Posts that the app took of what it is told", |c| c.delivered),
+            ("hook_failed_attempts", "Attempts to tell the app that failed", |c| c.failed_attempts),
+            ("hook_dropped", "Posts dropped because the app's queue was full", |c| c.dropped),
+            ("hook_given_up", "Posts that became too old", |c| c.given_up),
+        ];
+        for (name, help, figure) in FIGURES {
+            out.counters(name, help, self.apps.iter().map(|app| (by(app), figure(&app.told))))?;
+        }
+        let waiting = self.apps.iter().map(|app| (by(app), app.told.waiting as f64));
+        out.gauges("hook_waiting", "Posts that wait for the app", waiting)?;
+        let answers = self.apps.iter().flat_map(|app| {
+            app.asked.iter().map(|((hook, outcome), n)| {
+                let more = [("hook", hook.as_str().to_owned()), ("outcome", outcome.name().to_owned())];
+                (by(app).into_iter().chain(more).collect(), *n)
+            })
+        });
+        out.counters("hook_answers", "What came of asking the app before orders", answers)
     }
 }
 

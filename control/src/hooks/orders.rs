@@ -38,22 +38,27 @@ impl Broadcasts {
         let Some(app_key) = order.app_key.clone() else { return Ok(None) };
         let Some(policies) = self.shared.apps.policies(Some(&app_key)).cloned() else { return Ok(None) };
         let connect = policies.of(HookName::Connect);
-        let answer = self.ask(&app_key, HookName::Connect, &connect, connect_body(order)).await?;
-        let own = match HookPolicies::of_answer(&Value::Object(answer.clone())) {
-            Ok(own) if own.is_empty() => None,
-            Ok(own) => Some(Arc::new(policies.overlaid(own))),
-            Err(error) => {
-                tracing::warn!(app = ?app_key, "the answer to connect is passed over: {error}");
-                self.unusable(&connect).map(|()| None)?
+        let body = connect_body(order);
+        let mut own = None;
+        let read = |answer: &Map<String, Value>| {
+            match HookPolicies::of_answer(&Value::Object(answer.clone())) {
+                Ok(given) if given.is_empty() => {}
+                Ok(given) => own = Some(Arc::new(policies.overlaid(given))),
+                Err(error) => {
+                    tracing::warn!(app = ?app_key, "restClientConfig of the answer to connect: {error}");
+                    if connect.fails {
+                        return None;
+                    }
+                }
             }
+            overwrite(&connect, answer, |name, value| order.overwrite(name, value))
         };
-        overwrite(&connect, &answer, |name, value| order.overwrite(name, value))
-            .or_else(|()| self.unusable(&connect))?;
+        self.ask(&app_key, HookName::Connect, &connect, body, read).await?;
         let in_force = own.as_ref().unwrap_or(&policies);
         let call = in_force.of(HookName::Call);
-        let answer = self.ask(&app_key, HookName::Call, &call, call_body(order)).await?;
-        overwrite(&call, &answer, |name, value| order.overwrite(name, value))
-            .or_else(|()| self.unusable(&call))?;
+        let body = call_body(order);
+        let read = |answer: &_| overwrite(&call, answer, |name, value| order.overwrite(name, value));
+        self.ask(&app_key, HookName::Call, &call, body, read).await?;
         let publish = in_force.of(HookName::PublishStream);
         let subject = Subject {
             app_key: &app_key,
@@ -105,12 +110,12 @@ impl Broadcasts {
         let kind = digits.kind.as_deref().unwrap_or("RFC2833");
         let body = json!({ "nodeId": null, "appKey": app_key, "sessionId": null, "callId": call_id,
             "dtmf": digits.dtmf, "type": kind });
-        let answer = self.ask(&app_key, HookName::SendDtmf, &policy, body).await?;
-        let changed = overwrite(&policy, &answer, |name, value| match name {
+        let set = |name: &str, value: &Value| match name {
             "dtmf" => text(value).map(|value| digits.dtmf = Some(value)),
             _ => text(value).map(|value| digits.kind = Some(value)),
-        });
-        changed.or_else(|()| self.unusable(&policy)).map(drop)
+        };
+        let read = |answer: &_| overwrite(&policy, answer, set);
+        self.ask(&app_key, HookName::SendDtmf, &policy, body, read).await.map(drop)
     }
 
     /// Asks a call's app before it is ended by order.
@@ -121,7 +126,7 @@ impl Broadcasts {
         let Some(app_key) = self.app_of(call_id) else { return Ok(()) };
         let policy = self.policies_of(Some(call_id), &app_key).of(HookName::Hangup);
         let body = json!({ "nodeId": null, "appKey": app_key, "sessionId": null, "callId": call_id });
-        self.ask(&app_key, HookName::Hangup, &policy, body).await.map(drop)
+        self.ask(&app_key, HookName::Hangup, &policy, body, |_| Some(false)).await.map(drop)
     }
 
     /// Asks a call's app before one of its RTMP outputs is taken off the air by order.
@@ -137,7 +142,7 @@ impl Broadcasts {
         let policy = self.policies_of(Some(call_id), &app_key).of(HookName::UnPublishStream);
         let body = json!({ "nodeId": null, "appKey": app_key, "sessionId": null, "callId": call_id,
             "mediaSessionId": media_session_id, "published": true });
-        self.ask(&app_key, HookName::UnPublishStream, &policy, body).await.map(drop)
+        self.ask(&app_key, HookName::UnPublishStream, &policy, body, |_| Some(false)).await.map(drop)
     }
 
     async fn ask_to_publish(
@@ -154,8 +159,7 @@ impl Broadcasts {
                 // The last part of its path is the stream name.
                 None => OrderedUrl::with_stream(url).shown().to_owned(),
             }), "rtmpService": target.rtmp_service });
-        let answer = self.ask(subject.app_key, HookName::PublishStream, policy, body).await?;
-        let changed = overwrite(policy, &answer, |name, value| {
+        let set = |name: &str, value: &Value| {
             let value = Some(text(value)?);
             match name {
                 "rtmpUrl" => target.rtmp_url = value,
@@ -164,8 +168,9 @@ impl Broadcasts {
                 _ => target.rtmp_password = value,
             }
             Some(())
-        });
-        changed.or_else(|()| self.unusable(policy).map(|()| false))
+        };
+        let read = |answer: &_| overwrite(policy, answer, set);
+        self.ask(subject.app_key, HookName::PublishStream, policy, body, read).await
     }
 
     /// The app of a live call, if it is told anything.
@@ -185,18 +190,10 @@ impl Broadcasts {
         hook: HookName,
         policy: &HookPolicy,
         body: Value,
-    ) -> Result<Map<String, Value>, HookRefusal> {
-        let answer = self.shared.apps.before(app_key, hook, policy, body).await;
-        answer.inspect_err(|_| self.shared.faces.count(RefusalCause::Hook))
-    }
-
-    /// The app answered with values of other types than the fields have.
-    fn unusable<T: Default>(&self, policy: &HookPolicy) -> Result<T, HookRefusal> {
-        if policy.fails {
-            self.shared.faces.count(RefusalCause::Hook);
-            return Err(HookRefusal::Unanswered);
-        }
-        Ok(T::default())
+        read: impl FnOnce(&Map<String, Value>) -> Option<bool>,
+    ) -> Result<bool, HookRefusal> {
+        let asked = self.shared.apps.before(app_key, hook, policy, body, read).await;
+        asked.inspect_err(|_| self.shared.faces.count(RefusalCause::Hook))
     }
 }
 
@@ -241,21 +238,22 @@ impl OrderRequest {
     }
 }
 
-/// Puts the fields of an answer that the policy names into an order. `true`: there were some.
+/// Puts the fields of an answer that the policy names into an order. `true`: there were some. `None`: a value has
+/// another type than its field.
 fn overwrite(
     policy: &HookPolicy,
     answer: &Map<String, Value>,
     mut set: impl FnMut(&str, &Value) -> Option<()>,
-) -> Result<bool, ()> {
+) -> Option<bool> {
     let mut changed = false;
     for name in &policy.overwrite {
         // Absent and null leave the field as it is.
         if let Some(value) = answer.get(*name).filter(|value| !value.is_null()) {
-            set(name, value).ok_or(())?;
+            set(name, value)?;
             changed = true;
         }
     }
-    Ok(changed)
+    Some(changed)
 }
 
 #[derive(Serialize)]

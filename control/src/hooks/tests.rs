@@ -74,6 +74,15 @@ fn heard_of(heard: &Heard, hook: &str) -> Vec<Value> {
     heard.iter().filter(|(name, _)| name == hook).map(|(_, body)| body.clone()).collect()
 }
 
+/// Asserts that each of these lines stands in the metrics.
+fn assert_counted(bench: &Bench, lines: &[&str]) {
+    let text = crate::metrics::text(&bench.control.broadcasts).expect("metrics");
+    for line in lines {
+        let line = format!("sipcast_{line}");
+        assert!(text.lines().any(|known| known == line), "{line} is missing in\n{text}");
+    }
+}
+
 #[tokio::test]
 async fn an_app_hears_of_its_calls_and_streams_in_order() {
     // The second status fails first, and holds up those behind it.
@@ -111,6 +120,11 @@ async fn an_app_hears_of_its_calls_and_streams_in_order() {
     assert_eq!((&stream["name"], &stream["published"]), (&json!("rtmp_hall"), &json!(true)));
     assert!(stream["mediaSessionId"].is_string());
     assert!(bench.control.hooks_settled(Duration::from_secs(10)).await);
+    let all = heard.len() + std::iter::from_fn(|| got.try_recv().ok()).count();
+    // One came twice.
+    let delivered = format!("hook_delivered_total{{app=\"defaultApp\"}} {}", all - 1);
+    let failed = r#"hook_failed_attempts_total{app="defaultApp"} 1"#;
+    assert_counted(&bench, &[&delivered, failed, r#"hook_waiting{app="defaultApp"} 0.0"#]);
 }
 
 #[tokio::test]
@@ -140,6 +154,27 @@ async fn an_app_fills_in_account_and_callee_and_says_what_it_wants_to_be_asked()
     let refused = bench.post("call/terminate", json!({"callId": "a"})).await;
     assert_eq!(refused.status, 403, "{}", refused.body);
     assert_eq!(bench.post("call/terminate", json!({"callId": "a"})).await.status, 200, "agreed to");
+    assert_counted(
+        &bench,
+        &[
+            r#"hook_answers_total{app="defaultApp",hook="connect",outcome="overwritten"} 1"#,
+            r#"hook_answers_total{app="defaultApp",hook="call",outcome="overwritten"} 1"#,
+            r#"hook_answers_total{app="defaultApp",hook="hangup",outcome="refused"} 1"#,
+            r#"hook_answers_total{app="defaultApp",hook="hangup",outcome="agreed"} 1"#,
+        ],
+    );
+}
+
+#[tokio::test]
+async fn an_answer_of_another_type_than_the_field_is_none() {
+    let overwrite = |on_error: &str| json!({"call": {"restPolicy": "OVERWRITE", "restOverwrite": "hasVideo", "restOnError": on_error}});
+    for (on_error, status, outcome) in [("FAIL", 503, "unanswered"), ("LOG", 200, "passed_over")] {
+        let (url, _) = app(vec![("call", 200, json!({"hasVideo": 1}))]).await;
+        let bench = bench(&url, overwrite(on_error));
+        assert_eq!(bench.post("call/startup", order("a")).await.status, status, "{on_error}");
+        let counted = format!(r#"hook_answers_total{{app="defaultApp",hook="call",outcome="{outcome}"}} 1"#);
+        assert_counted(&bench, &[&counted]);
+    }
 }
 
 #[tokio::test]
@@ -178,8 +213,12 @@ async fn an_order_that_the_app_refuses_is_refused_and_nothing_begins() {
     assert_eq!(bench.post("push/terminate", session.clone()).await.status, 403);
     assert_eq!(bench.post("push/terminate", session).await.status, 200);
     assert!(!heard.lock().expect("sound").iter().any(|(_, body)| body.to_string().contains("s3cret")));
-    let text = crate::metrics::text(&bench.control.broadcasts).expect("metrics");
-    assert!(text.contains(r#"sipcast_refusals_total{cause="hook"} 5"#), "{text}");
+    let outcomes = ["refused", "unanswered", "agreed"];
+    let of_call = outcomes.map(|outcome| {
+        format!(r#"hook_answers_total{{app="defaultApp",hook="call",outcome="{outcome}"}} 1"#)
+    });
+    assert_counted(&bench, &of_call.each_ref().map(String::as_str));
+    assert_counted(&bench, &[r#"refusals_total{cause="hook"} 5"#]);
 }
 
 #[tokio::test]
@@ -200,11 +239,16 @@ async fn an_app_that_is_silent_costs_an_order_no_more_than_its_time() {
     let strict = start(json!({"call": {"restOnError": "FAIL"}}));
     let refused = within(strict.post("call/startup", order("a"))).await;
     assert_eq!(refused.status, 503, "{}", refused.body);
+    assert_counted(&strict, &[r#"hook_answers_total{app="defaultApp",hook="call",outcome="unanswered"} 1"#]);
     let lenient = start(json!({"call": {"restPolicy": "OVERWRITE", "restOverwrite": "callee"}}));
     assert_eq!(
         within(lenient.post("call/startup", order("a"))).await.status,
         200,
         "LOG: it goes on as ordered"
+    );
+    assert_counted(
+        &lenient,
+        &[r#"hook_answers_total{app="defaultApp",hook="call",outcome="passed_over"} 1"#],
     );
 }
 
