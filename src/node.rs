@@ -20,6 +20,7 @@ use sipcast_control::{
 };
 use sipcast_dataplane::{Dataplane, TlsRoots};
 use sipcast_origin::{Origin, OriginOptions};
+use sipcast_trust::Roots;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
@@ -184,6 +185,11 @@ impl Node {
             origin.as_ref().map(|origin| format!("rtmp://{}/{ORIGIN_APP}", origin.rtmp_address()));
         let options =
             ControlOptions { api_keys, events, ..control_options(config, origin_url.clone(), page)? };
+        let deliveries = options.webhooks.iter().map(|webhook| &webhook.delivery);
+        let deliveries = deliveries.chain(options.hooks.iter().map(|hook| &hook.delivery));
+        watched.extend(deliveries.map(|delivery| {
+            Watched::new("root certificates of webhooks and apps", Arc::new(delivery.roots.clone()))
+        }));
         let control = ControlPlane::start(options, sip, dataplane.senders(), dataplane.reports())
             .context("the control plane cannot be started")?;
         let mut router = control.router();
@@ -341,7 +347,10 @@ fn webhook((n, webhook): (usize, &config::Webhook)) -> anyhow::Result<WebhookOpt
     };
     let delivery = DeliveryOptions {
         signing_secret: secret,
-        roots: webhook.tls_roots.clone(),
+        roots: match &webhook.tls_roots {
+            Some(path) => Roots::of_file(path).context("webhooks.tls_roots")?,
+            None => Roots::of_system(),
+        },
         queue_max: webhook.queue_max,
         attempt_max: Duration::from_secs(webhook.attempt_s.into()),
         keep_for: Duration::from_secs(webhook.keep_s.into()),

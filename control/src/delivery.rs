@@ -9,7 +9,6 @@ mod endpoint;
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,6 +17,7 @@ use axum::body::Bytes;
 use http_body_util::Full;
 use hyper::client::conn::http1::SendRequest;
 use sipcast_contract::Secret;
+use sipcast_trust::Roots;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -33,8 +33,8 @@ pub struct DeliveryOptions {
     pub signing_secret: Option<Secret<String>>,
     /// Sent as `Authorization`.
     pub authorization: Option<Secret<String>>,
-    /// Issuers to trust for `https://`, PEM; `None`: the system's.
-    pub roots: Option<PathBuf>,
+    /// Issuers to trust for `https://`. Whoever made them may read them again.
+    pub roots: Roots,
     /// Posts that may wait; further ones are dropped and counted.
     pub queue_max: usize,
     /// How long one attempt may take, from look-up to answer.
@@ -54,7 +54,7 @@ impl DeliveryOptions {
             url: Secret::new(url.into()),
             signing_secret: None,
             authorization: None,
-            roots: None,
+            roots: Roots::of_system(),
             queue_max: 1024,
             attempt_max: Duration::from_secs(10),
             pause_min: Duration::from_secs(1),
@@ -404,9 +404,9 @@ pub(crate) mod tests {
             let options = DeliveryOptions { signing_secret: secret, ..DeliveryOptions::new("http://h/") };
             assert_eq!(Delivery::start(options).err(), Some(DeliverySetupError::Secret));
         }
-        let roots = Some("/nonexistent/ca.pem".into());
+        let roots = Roots::none();
         let error = Delivery::start(DeliveryOptions { roots, ..DeliveryOptions::new("https://h/") }).err();
-        assert!(error.is_some_and(|error| error.to_string().contains("/nonexistent/ca.pem")));
+        assert!(error.is_some_and(|error| error.to_string().contains("no trusted roots")));
         let shown = format!("{:?}", DeliveryOptions::new("http://h/s3cret"));
         assert!(!shown.contains("s3cret"), "{shown}");
     }

@@ -152,12 +152,7 @@ impl OrderRequest {
         let proxy = SIP_PROXY.optional("sipOutboundProxy", self.sip_outbound_proxy)?;
         let proxy = proxy.map(|text| outbound_proxy(&text)).transpose()?;
         let (outbound_proxy, proxy_transport) = proxy.map_or((None, None), |(proxy, t)| (Some(proxy), t));
-        let transport = match SIP_TRANSPORT.optional("sipTransport", self.sip_transport)? {
-            Some(word) => Some(Transport::parse(&word).ok_or_else(|| {
-                FieldFault::new("sipTransport", "is no known transport", SIP_TRANSPORT.expected)
-            })?),
-            None => proxy_transport,
-        };
+        let transport = transport(self.sip_transport)?.or(proxy_transport);
         if self.sip_port == Some(0) {
             return Err(FieldFault::new("sipPort", "is not a port number", PORT_EXPECTED));
         }
@@ -183,11 +178,6 @@ impl OrderRequest {
             dtmf_type: self.dtmf_type,
         };
         let Joined { callee, joining, security } = join.resolve(callee, &mut account, profiles)?;
-        let targets = self.targets.unwrap_or_default();
-        if targets.len() > limits::TARGETS_PER_BROADCAST_MAX {
-            let expected = format!("at most {} targets per call", limits::TARGETS_PER_BROADCAST_MAX);
-            return Err(FieldFault::new("targets", "has too many items", expected));
-        }
         Ok(StartOrder {
             call_id,
             callee,
@@ -198,16 +188,30 @@ impl OrderRequest {
             hook_policies: None,
             app_key: APP_KEY.optional("appKey", self.app_key)?,
             direct: self.direct.map(|direct| direct.validate("", contracts)).transpose()?,
-            targets: targets
-                .into_iter()
-                .enumerate()
-                .map(|(n, target)| target.validate(&format!("targets[{n}]."), contracts))
-                .collect::<Result<_, _>>()?,
+            targets: targets(self.targets.unwrap_or_default(), contracts)?,
             to_stream: STREAM_NAME.optional("toStream", self.to_stream)?,
             sound: None,
             video_bit_rate_wanted: None,
         })
     }
+}
+
+fn transport(word: Option<String>) -> Result<Option<Transport>, FieldFault> {
+    let Some(word) = SIP_TRANSPORT.optional("sipTransport", word)? else { return Ok(None) };
+    let unknown = || FieldFault::new("sipTransport", "is no known transport", SIP_TRANSPORT.expected);
+    Transport::parse(&word).map(Some).ok_or_else(unknown)
+}
+
+fn targets(
+    requests: Vec<TargetRequest>,
+    contracts: &TargetContracts,
+) -> Result<Vec<TargetOrder>, FieldFault> {
+    if requests.len() > limits::TARGETS_PER_BROADCAST_MAX {
+        let expected = format!("at most {} targets per call", limits::TARGETS_PER_BROADCAST_MAX);
+        return Err(FieldFault::new("targets", "has too many items", expected));
+    }
+    let requests = requests.into_iter().enumerate();
+    requests.map(|(n, request)| request.validate(&format!("targets[{n}]."), contracts)).collect()
 }
 
 impl DtmfRequest {

@@ -222,3 +222,36 @@ async fn peers_connect_to_us_over_tls_when_there_is_a_certificate() {
     let end = tokio::time::timeout(Duration::from_secs(3), silent.read(&mut chunk)).await.expect("closes");
     assert!(!matches!(end, Ok(1..)));
 }
+
+#[tokio::test]
+async fn whom_peers_certificates_must_be_of_can_be_replaced() {
+    let (ours, former, latter) = (Authority::new(), Authority::new(), Authority::new());
+    let roots = former.client_roots();
+    let tls = TlsOptions {
+        server_identity: Some(ours.issue(&["127.0.0.1"]).identity()),
+        client_roots: Some(roots.clone()),
+        ..trusting(&ours)
+    };
+    let endpoint = endpoint(tls).await;
+    let address = (LOCALHOST, endpoint.tls_port().expect("listens"));
+    let name = rustls::pki_types::ServerName::try_from("127.0.0.1").expect("an address");
+    let is_heard = async |guest: &Authority| {
+        let stream = TcpStream::connect(address).await.expect("listens");
+        let issued = guest.issue(&["guest.example"]);
+        let Ok(mut stream) = ours.connector(Some(&issued)).connect(name.clone(), stream).await else {
+            return false;
+        };
+        let _ = stream.write_all(b"\r\n\r\n").await;
+        matches!(stream.read(&mut [0; 64]).await, Ok(1..))
+    };
+    assert_eq!((is_heard(&former).await, is_heard(&latter).await), (true, false));
+    std::fs::copy(latter.client_roots(), &roots).expect("writable");
+    for files in endpoint.tls_files() {
+        files.reload().expect("sound");
+    }
+    assert_eq!((is_heard(&former).await, is_heard(&latter).await), (false, true));
+    // What cannot be read changes nothing.
+    std::fs::write(&roots, "no PEM").expect("writable");
+    assert!(endpoint.tls_files().iter().any(|files| files.reload().is_err()));
+    assert!(is_heard(&latter).await);
+}

@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use serde_json::json;
 
 use crate::support::live_call::LiveCall;
 use crate::support::nginx::Nginx;
 use crate::support::playback::{assert_plays, pictures};
+use crate::support::process::directory;
 use crate::support::wait_for;
 
 /// Pictures that a server must have taken: two seconds.
@@ -56,6 +58,28 @@ fn a_server_of_an_unknown_authority_gets_nothing_unless_the_order_says_so() {
 }
 
 #[test]
+fn roots_that_were_replaced_are_in_force_after_sighup() {
+    let server = Nginx::start_with_tls("localhost");
+    let url = format!("rtmps://localhost:{}/live", server.tls_port);
+    let roots = directory("roots").join("roots.pem");
+    std::fs::write(&roots, stranger()).expect("a writable directory");
+    let written = std::fs::metadata(&roots).and_then(|file| file.modified()).expect("a time");
+    let call = LiveCall::with("renewed", &url, &[&format!("rtmp.tls_roots={}", roots.display())]);
+    let target = call.targets()[0]["targetId"].as_str().expect("a name").to_owned();
+    let refused = call.wait_for_target(&target, "refusal", |target| target["fault"].is_string());
+    assert!(refused["fault"].as_str().expect("text").contains("not trusted"), "{refused}");
+    // As old as the one it replaces: it is the signal that makes it known.
+    std::fs::copy(server.roots(), &roots).expect("writable");
+    let file = std::fs::File::options().write(true).open(&roots).expect("writable");
+    file.set_modified(written).expect("our own file");
+    call.sipcast.signal("HUP");
+    wait_for_recording(&server, 0);
+    assert_eq!(call.target(&target)["tls"], "verified");
+    call.end();
+    assert_plays(&server.recordings()[0], PICTURES);
+}
+
+#[test]
 fn a_certificate_for_another_host_is_refused_by_name_and_by_address() {
     let server = Nginx::start_with_tls("other.example");
     let url = |host: &str| format!("rtmps://{host}:{}/live", server.tls_port);
@@ -81,6 +105,15 @@ fn a_certificate_for_another_host_is_refused_by_name_and_by_address() {
     }
     assert!(server.recordings().is_empty(), "it was published all the same");
     call.end();
+}
+
+/// Roots of an authority that nobody here has a certificate of.
+fn stranger() -> String {
+    let mut parameters = CertificateParams::new(Vec::new()).expect("no names");
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    parameters.distinguished_name.push(DnType::CommonName, "stranger");
+    let key = KeyPair::generate().expect("random bytes");
+    CertifiedIssuer::self_signed(parameters, key).expect("a key that can sign").pem()
 }
 
 fn roots(server: &Nginx) -> String {

@@ -12,7 +12,7 @@ use sipcast_contract::{NegotiatedMedia, Secret, Timestamp};
 
 use self::authentication::Authentication;
 use self::fork::Fork;
-use self::header::{all, description, first, lists, tag, tag_of};
+use self::header::{all, demands_more, description, first, lists, tag, tag_of};
 use self::refresh::Refresh;
 use crate::addresses::Addresses;
 use crate::dtmf_info;
@@ -496,6 +496,9 @@ impl Call {
             .refresh
             .is_some_and(|refresh| refresh.retry_at.is_none() && refresh.method == RefreshMethod::Invite);
         let is_invite = request.method == "INVITE";
+        if demands_more(request.headers, request.body) {
+            return self.answer(request.id, 415, vec![accept()], None);
+        }
         let offer = match description(request.headers, request.body) {
             Ok(Some(offer)) => Some(offer),
             Ok(None) if request.body.is_empty() => None,

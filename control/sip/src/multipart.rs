@@ -58,10 +58,37 @@ pub fn description<'a>(
     }
 }
 
+/// Whether a request's body of several parts has one that its sender demands to be understood (`handling=required`,
+/// RFC 5621 §4) and that is no session description. Parts that say nothing are optional here, although RFC 3261 §20.11
+/// takes them for required: devices and SBCs add locations, ISUP and recording metadata to calls that are sound without.
+///
+/// # Errors
+/// [`MultipartFault`].
+pub fn demands_more(content_type: Option<&str>, body: &[u8]) -> Result<bool, MultipartFault> {
+    content_type.map_or(Ok(false), |kind| part_demands_more(kind, body, DEPTH_MAX))
+}
+
+fn part_demands_more(kind: &str, body: &[u8], depth: usize) -> Result<bool, MultipartFault> {
+    // Of a choice one part is enough, which `of_parts` looks for.
+    if !is_multipart(kind) || is(kind, "multipart/alternative") {
+        return Ok(false);
+    }
+    let Some(depth) = depth.checked_sub(1) else { return Err(MultipartFault::TooMuch) };
+    for part in parts(boundary(kind)?, body)? {
+        let (headers, content) = split(part)?;
+        let kind = header(headers, "Content-Type").unwrap_or("text/plain");
+        let is_understood = is_multipart(kind) || (is(kind, "application/sdp") && is_session(headers));
+        if (!is_understood && is_required(headers)) || part_demands_more(kind, content, depth)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The first session description of `multipart/mixed` and the like; of `multipart/alternative` the last, which is the
 /// one that the sender likes best (RFC 2046 §5.1.4).
 fn of_parts<'a>(kind: &str, body: &'a [u8], depth: usize) -> Result<Option<&'a [u8]>, MultipartFault> {
-    if !media_type(kind).get(..10).is_some_and(|start| start.eq_ignore_ascii_case("multipart/")) {
+    if !is_multipart(kind) {
         return Ok(None);
     }
     let Some(depth) = depth.checked_sub(1) else { return Err(MultipartFault::TooMuch) };
@@ -146,6 +173,15 @@ fn is_session(headers: &str) -> bool {
     header(headers, "Content-Disposition").is_none_or(|disposition| is(disposition, "session"))
 }
 
+fn is_required(headers: &str) -> bool {
+    let disposition = header(headers, "Content-Disposition").unwrap_or_default();
+    disposition.split(';').skip(1).any(|parameter| {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        name.trim().eq_ignore_ascii_case("handling")
+            && value.trim().trim_matches('"').eq_ignore_ascii_case("required")
+    })
+}
+
 fn check_encoding(headers: &str) -> Result<(), MultipartFault> {
     let encoding = header(headers, "Content-Transfer-Encoding").unwrap_or("binary");
     let is_plain = ["binary", "8bit", "7bit"].iter().any(|plain| encoding.eq_ignore_ascii_case(plain));
@@ -174,6 +210,10 @@ fn boundary(kind: &str) -> Result<&str, MultipartFault> {
         return if is_legal { Ok(value) } else { Err(MultipartFault::Boundary) };
     }
     Err(MultipartFault::Boundary)
+}
+
+fn is_multipart(kind: &str) -> bool {
+    media_type(kind).get(..10).is_some_and(|start| start.eq_ignore_ascii_case("multipart/"))
 }
 
 fn is(value: &str, wanted: &str) -> bool {
@@ -223,6 +263,36 @@ mod tests {
             found(Some("MULTIPART/Mixed; x=y ; Boundary=\"b 1\""), &bare),
             Ok(Some(SDP.replace("\r\n", "\n")))
         );
+    }
+
+    #[test]
+    fn parts_that_must_be_understood_are_told_from_others() {
+        let sdp =
+            ("Content-Type: application/sdp\r\nContent-Disposition: session;handling=required\r\n", SDP);
+        let with = |headers: &str| mixed(&[sdp, (headers, "x")]);
+        let demands = |body: &str| demands_more(Some(MIXED), body.as_bytes());
+        let isup = "Content-Type: application/ISUP\r\nContent-Disposition: signal";
+        for (headers, expected) in [
+            (format!("{isup};handling=required\r\n"), true),
+            (format!("{isup} ; Handling = \"REQUIRED\"\r\n"), true),
+            (format!("{isup};handling=optional\r\n"), false),
+            (format!("{isup}\r\n"), false),
+            ("Content-Disposition: render;handling=required\r\n".to_owned(), true),
+            (
+                "Content-Type: application/sdp\r\nContent-Disposition: early-session;handling=required\r\n"
+                    .to_owned(),
+                true,
+            ),
+        ] {
+            assert_eq!(demands(&with(&headers)), Ok(expected), "{headers}");
+        }
+        let within = format!("--in\r\n{isup};handling=required\r\n\r\nx\r\n--in--");
+        let inner = |kind: &str| format!("Content-Type: multipart/{kind};boundary=in\r\n");
+        assert_eq!(demands(&mixed(&[sdp, (&inner("mixed"), &within)])), Ok(true));
+        assert_eq!(demands(&mixed(&[sdp, (&inner("alternative"), &within)])), Ok(false));
+        assert_eq!(demands_more(Some("application/sdp"), SDP.as_bytes()), Ok(false));
+        assert_eq!(demands_more(None, SDP.as_bytes()), Ok(false));
+        assert_eq!(demands("--c--"), Err(MultipartFault::NoPart));
     }
 
     #[test]
@@ -281,6 +351,7 @@ mod tests {
             if let Ok(Some(found)) = description(Some(MIXED), bytes) {
                 assert!(found.len() <= bytes.len());
             }
+            let _ = demands_more(Some(MIXED), bytes);
         });
         crate::mutation::for_each(MIXED.as_bytes(), 2_000, |bytes| {
             let _ = description(Some(&String::from_utf8_lossy(bytes)), seed.as_bytes());

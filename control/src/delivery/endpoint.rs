@@ -1,7 +1,6 @@
 //! One HTTP(S) endpoint of an operator: its address, what every request to it says, one exchange.
 //! Takes: options, posts. Gives: connections and answers. Leaves out: trying again (`delivery`), waiting (`asker`).
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -78,7 +77,7 @@ impl Endpoint {
             Some("https") => {
                 let host = bare(authority.host()).to_owned();
                 let name = ServerName::try_from(host).map_err(|_| DeliverySetupError::Url)?;
-                (Some((connector(options.roots.as_ref())?, name)), 443)
+                (Some((connector(&options.roots)?, name)), 443)
             }
             _ => return Err(DeliverySetupError::Url),
         };
@@ -193,12 +192,7 @@ where
     Ok(sender)
 }
 
-fn connector(file: Option<&PathBuf>) -> Result<TlsConnector, DeliverySetupError> {
-    let roots = match file {
-        Some(path) => Roots::of_file(path),
-        None => Roots::load(None),
-    };
-    let roots = roots.map_err(|error| DeliverySetupError::Roots(error.to_string()))?;
+fn connector(roots: &Roots) -> Result<TlsConnector, DeliverySetupError> {
     const NONE: &str = "this system has no trusted roots: install ca-certificates, or name a file of roots";
     if roots.is_empty() {
         return Err(DeliverySetupError::Roots(NONE.to_owned()));
@@ -209,7 +203,7 @@ fn connector(file: Option<&PathBuf>) -> Result<TlsConnector, DeliverySetupError>
         .map_err(|error| DeliverySetupError::Roots(error.to_string()))?
         .dangerous()
         .with_custom_certificate_verifier(ServerVerifier::of_roots(
-            &roots,
+            roots,
             rustls::Error::General(NONE.to_owned()),
         ))
         .with_no_client_auth();

@@ -23,6 +23,7 @@ mod register;
 mod steering;
 mod stream;
 mod tls;
+mod tls_listener;
 mod transaction;
 mod transport;
 mod udp;

@@ -11,14 +11,13 @@ use std::time::Duration;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::ServerName;
-use rustls::server::WebPkiClientVerifier;
-use rustls::{
-    AlertDescription, CertificateError, ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion,
-};
-use sipcast_trust::{FileError, FromFiles, Identity, Roots, ServerVerifier, pem};
+use rustls::{AlertDescription, CertificateError, ClientConfig, SupportedProtocolVersion};
+use sipcast_trust::{FileError, FromFiles, Identity, Roots, ServerVerifier};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+use tokio_rustls::{TlsConnector, client, server};
+
+use super::tls_listener::{Loaded, TlsListener};
 
 /// Settings of TLS.
 #[derive(Clone, Debug)]
@@ -123,7 +122,7 @@ impl fmt::Display for TlsTrouble {
 pub(super) struct Tls {
     connector: TlsConnector,
     server_name: Option<String>,
-    acceptor: Option<TlsAcceptor>,
+    listener: Option<Arc<Loaded>>,
     handshake_max: Duration,
     files: Vec<Arc<dyn FromFiles>>,
 }
@@ -143,21 +142,30 @@ impl Tls {
                 ))
             })?;
         }
-        let mut files = Vec::new();
-        let acceptor = match &options.server_identity {
-            Some(identity) => Some(acceptor(&provider, &versions, options, identity, &mut files)?),
+        let mut files: Vec<Arc<dyn FromFiles>> = Vec::new();
+        let listener = match &options.server_identity {
+            Some(identity) => {
+                let identity = identity.load()?;
+                let client_roots = options.client_roots.clone();
+                let alpn = alpn(options);
+                files.push(identity.clone());
+                let (provider, versions) = (provider.clone(), versions.clone());
+                let listener = TlsListener { provider, versions, alpn, identity, client_roots }.load()?;
+                files.push(listener.clone());
+                Some(listener)
+            }
             None => None,
         };
         Ok(Self {
             connector: connector(&provider, &versions, options, &mut files)?,
             server_name: options.server_name.clone(),
-            acceptor,
+            listener,
             handshake_max: options.handshake_max,
             files,
         })
     }
 
-    /// What can be read again while calls are placed. Issuers of peers' certificates (`client_roots`) are not among it.
+    /// What can be read again while calls are placed.
     pub fn files(&self) -> &[Arc<dyn FromFiles>] {
         &self.files
     }
@@ -197,7 +205,7 @@ impl Tls {
 
     /// Protects a connection that a peer opened. `None`: we do not listen for TLS.
     pub async fn accept(&self, stream: TcpStream) -> Option<io::Result<server::TlsStream<TcpStream>>> {
-        let acceptor = self.acceptor.as_ref()?;
+        let acceptor = self.listener.as_ref()?.acceptor();
         let accepted = timeout(self.handshake_max, acceptor.accept(stream)).await;
         Some(accepted.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())))
     }
@@ -212,6 +220,11 @@ fn versions(options: &TlsOptions) -> Result<Vec<&'static SupportedProtocolVersio
         return Err(TlsSetupError::Settings(text.to_owned()));
     }
     Ok(versions)
+}
+
+/// What is offered by ALPN.
+fn alpn(options: &TlsOptions) -> Vec<Vec<u8>> {
+    if options.alpn { ALPN_SIP.map(<[u8]>::to_vec).to_vec() } else { Vec::new() }
 }
 
 fn connector(
@@ -245,39 +258,8 @@ fn connector(
             builder.with_client_cert_resolver(identity)
         }
     };
-    if options.alpn {
-        config.alpn_protocols = ALPN_SIP.map(<[u8]>::to_vec).to_vec();
-    }
+    config.alpn_protocols = alpn(options);
     Ok(TlsConnector::from(Arc::new(config)))
-}
-
-fn acceptor(
-    provider: &Arc<CryptoProvider>,
-    versions: &[&'static SupportedProtocolVersion],
-    options: &TlsOptions,
-    identity: &TlsIdentity,
-    files: &mut Vec<Arc<dyn FromFiles>>,
-) -> Result<TlsAcceptor, TlsSetupError> {
-    let identity = identity.load()?;
-    files.push(identity.clone());
-    let builder = ServerConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(versions)
-        .map_err(|error| TlsSetupError::Settings(error.to_string()))?;
-    let builder = match &options.client_roots {
-        None => builder.with_no_client_auth(),
-        Some(path) => {
-            let mut roots = RootCertStore::empty();
-            pem::add_roots(&mut roots, path)?;
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-            let verifier = verifier.build().map_err(|error| TlsSetupError::Settings(error.to_string()))?;
-            builder.with_client_cert_verifier(verifier)
-        }
-    };
-    let mut config = builder.with_cert_resolver(identity);
-    if options.alpn {
-        config.alpn_protocols = ALPN_SIP.map(<[u8]>::to_vec).to_vec();
-    }
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 impl TlsIdentity {

@@ -28,6 +28,11 @@ pub struct Sipcast {
 const RTP_PORTS: u16 = 40;
 
 impl Sipcast {
+    /// Sends a signal, by its name without SIG.
+    pub fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
     /// Starts one with default settings and these on top.
     pub fn start(settings: &[&str]) -> Self {
         let rest: SocketAddr = (Ipv4Addr::LOCALHOST, ports::free(1)).into();

@@ -52,3 +52,9 @@ pub(super) fn description<'a>(
 ) -> Result<Option<&'a [u8]>, MultipartFault> {
     multipart::description(first(headers, "Content-Type"), body)
 }
+
+/// Whether a request's body has a part that must be understood and is not.
+pub(super) fn demands_more(headers: &[(&str, &str)], body: &[u8]) -> bool {
+    // What cannot be read at all, `description` says.
+    !body.is_empty() && multipart::demands_more(first(headers, "Content-Type"), body).unwrap_or(false)
+}

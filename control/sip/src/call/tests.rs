@@ -630,6 +630,11 @@ fn descriptions_are_found_among_other_parts() {
     let (status, _, body) = answered(&mut call).unwrap();
     assert!(status == 200 && body.is_some_and(|sdp| sdp.contains("a=inactive")));
     call.handle_ack(&[], b"");
+    let demanding = hold
+        .replace("application/x\r\n", "application/x\r\nContent-Disposition: signal;handling=required\r\n");
+    call.handle_request(&request(demanding.as_bytes()), at(3));
+    let (status, headers, _) = answered(&mut call).unwrap();
+    assert!(status == 415 && headers.iter().any(|(name, _)| *name == "Accept"), "{headers:?}");
     // Cut short: what is wrong is said, and the session goes on as it was.
     call.handle_request(&request(&hold.as_bytes()[..hold.len() - 5]), at(4));
     let (status, headers, _) = answered(&mut call).unwrap();
