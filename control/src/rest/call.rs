@@ -7,7 +7,10 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::error::{Body, Problem};
+use super::error::Problem;
+use super::responses::{
+    AppRefuses, BusyOrUnanswered, Malformed, NoRoom, NothingMatches, OrderDenied, Taken, TooManyOrders,
+};
 use super::target_request;
 use super::value::Fields;
 use crate::broadcast::{Broadcasts, CallFilter, CallView};
@@ -21,12 +24,7 @@ use crate::order::{self, DtmfRequest, OrderRequest, TargetRequest};
     tag = "compatible",
     request_body(content = Object, description = "`callId`, `callee`, `sipLogin`, `sipDomain` and more; see docs/api.md"),
     responses(
-        (status = 200, description = "Taken; the body is empty"),
-        (status = 400, description = "A field is missing or malformed", body = Body),
-        (status = 403, description = "A field names a host that must not be reached", body = Body),
-        (status = 409, description = "A name is taken, or a queue is full", body = Body),
-        (status = 429, description = "Too many orders; Retry-After says when again", body = Body),
-        (status = 503, description = "Too busy, full or stopping", body = Body),
+        Taken, Malformed, OrderDenied, NoRoom, TooManyOrders, BusyOrUnanswered,
     ),
 )]
 pub(crate) async fn startup(
@@ -45,8 +43,7 @@ pub(crate) async fn startup(
     request_body(content = Object, description = "`callId`, `callee`, `rtmpUrl`, `status`: all that are given must fit"),
     responses(
         (status = 200, description = "What fits", body = Vec<Call>),
-        (status = 400, description = "A field is missing or malformed", body = Body),
-        (status = 404, description = "Nothing matches", body = Body),
+        Malformed, NothingMatches,
     ),
 )]
 pub(crate) async fn find(
@@ -69,7 +66,7 @@ pub(crate) async fn find(
     tag = "compatible",
     responses(
         (status = 200, description = "All calls", body = Vec<Call>),
-        (status = 404, description = "Nothing matches", body = Body),
+        NothingMatches,
     ),
 )]
 pub(crate) async fn find_all(State(broadcasts): State<Broadcasts>) -> Result<Json<Vec<Call>>, Problem> {
@@ -83,9 +80,7 @@ pub(crate) async fn find_all(State(broadcasts): State<Broadcasts>) -> Result<Jso
     tag = "compatible",
     request_body(content = Object, description = "`callId`"),
     responses(
-        (status = 200, description = "Taken; the body is empty"),
-        (status = 400, description = "A field is missing or malformed", body = Body),
-        (status = 404, description = "Nothing matches", body = Body),
+        Taken, Malformed, AppRefuses, NothingMatches, BusyOrUnanswered,
     ),
 )]
 pub(crate) async fn terminate(
@@ -104,11 +99,7 @@ pub(crate) async fn terminate(
     tag = "compatible",
     request_body(content = Object, description = "`callId`, `dtmf`, `type`"),
     responses(
-        (status = 200, description = "Taken; the body is empty"),
-        (status = 400, description = "A field is missing or malformed", body = Body),
-        (status = 404, description = "Nothing matches", body = Body),
-        (status = 409, description = "A name is taken, or a queue is full", body = Body),
-        (status = 503, description = "Too busy, full or stopping", body = Body),
+        Taken, Malformed, AppRefuses, NothingMatches, NoRoom, BusyOrUnanswered,
     ),
 )]
 pub(crate) async fn send_dtmf(

@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 
 use super::error::{Body, Problem};
+use super::responses::{Busy, Malformed, Taken, Unplayable};
 use super::value::Fields;
 use crate::broadcast::Broadcasts;
 use crate::order;
@@ -16,10 +17,9 @@ use crate::sounds::SOUND_FILE;
     tag = "compatible",
     request_body(content = Object, description = "`callId`, `fileName`"),
     responses(
-        (status = 200, description = "Taken; the body is empty"),
-        (status = 400, description = "A field is missing or malformed, or the file cannot be played", body = Body),
+        Taken, Unplayable,
         (status = 404, description = "No such call or file", body = Body),
-        (status = 503, description = "Too busy", body = Body),
+        Busy,
     ),
 )]
 pub(crate) async fn sound(
@@ -41,10 +41,9 @@ pub(crate) async fn sound(
     tag = "compatible",
     request_body(content = Object, description = "`callId`, `streamName`"),
     responses(
-        (status = 200, description = "Taken; the body is empty"),
-        (status = 400, description = "A field is missing or malformed", body = Body),
+        Taken, Malformed,
         (status = 404, description = "No such call or stream", body = Body),
-        (status = 503, description = "Too busy", body = Body),
+        Busy,
     ),
 )]
 pub(crate) async fn stream(
@@ -64,10 +63,9 @@ pub(crate) async fn stream(
     tag = "compatible",
     request_body(content = Object, description = "`callId`, `streamName`"),
     responses(
-        (status = 200, description = "Taken; the body is empty"),
-        (status = 400, description = "A field is missing or malformed", body = Body),
+        Taken, Malformed,
         (status = 404, description = "No such call, or it does not hear this stream", body = Body),
-        (status = 503, description = "Too busy", body = Body),
+        Busy,
     ),
 )]
 pub(crate) async fn end_stream(

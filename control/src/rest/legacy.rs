@@ -10,7 +10,10 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 
 use super::call::{self, Call};
-use super::error::{self, Body, Problem};
+use super::error::{self, Problem};
+use super::responses::{
+    AppRefuses, BusyOrUnanswered, Malformed, NoRoom, NothingMatches, OrderDenied, Taken, TooManyOrders,
+};
 use super::value::Fields;
 use crate::broadcast::{Broadcasts, CallFilter};
 use crate::order;
@@ -32,11 +35,7 @@ pub(super) fn routes() -> Router<Broadcasts> {
     tag = "compatible",
     request_body(content = Object, description = "The fields of `/rest-api/call/startup`; those of the account may stand in an object `connection`"),
     responses(
-        (status = 200, description = "Taken; the body is empty"),
-        (status = 400, description = "A field is missing or malformed", body = Body),
-        (status = 403, description = "The host must not be reached", body = Body),
-        (status = 409, description = "A name is taken, or there is no room", body = Body),
-        (status = 503, description = "Too busy, full or stopping", body = Body),
+        Taken, Malformed, OrderDenied, NoRoom, TooManyOrders, BusyOrUnanswered,
     ),
 )]
 pub(super) async fn startup(
@@ -54,8 +53,7 @@ pub(super) async fn startup(
     request_body(content = Object, description = "`callId`"),
     responses(
         (status = 200, description = "The call's status, a word", body = String, content_type = "text/plain"),
-        (status = 400, description = "A field is missing or malformed", body = Body),
-        (status = 404, description = "Nothing matches", body = Body),
+        Malformed, NothingMatches,
     ),
 )]
 pub(super) async fn status(
@@ -75,11 +73,7 @@ pub(super) async fn status(
     tag = "compatible",
     request_body(content = Object, description = "`callId`, `dtmf`, `type`"),
     responses(
-        (status = 200, description = "Taken; the body is empty"),
-        (status = 400, description = "A field is missing or malformed", body = Body),
-        (status = 404, description = "Nothing matches", body = Body),
-        (status = 409, description = "A name is taken, or there is no room", body = Body),
-        (status = 503, description = "Too busy, full or stopping", body = Body),
+        Taken, Malformed, AppRefuses, NothingMatches, NoRoom, BusyOrUnanswered,
     ),
 )]
 pub(super) async fn send_dtmf(broadcasts: State<Broadcasts>, fields: Fields) -> Result<StatusCode, Problem> {
@@ -93,9 +87,7 @@ pub(super) async fn send_dtmf(broadcasts: State<Broadcasts>, fields: Fields) -> 
     tag = "compatible",
     request_body(content = Object, description = "`callId`"),
     responses(
-        (status = 200, description = "Taken; the body is empty"),
-        (status = 400, description = "A field is missing or malformed", body = Body),
-        (status = 404, description = "Nothing matches", body = Body),
+        Taken, Malformed, AppRefuses, NothingMatches, BusyOrUnanswered,
     ),
 )]
 pub(super) async fn hang_up(broadcasts: State<Broadcasts>, fields: Fields) -> Result<StatusCode, Problem> {

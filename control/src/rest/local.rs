@@ -10,7 +10,8 @@ use serde::Serialize;
 use sipcast_contract::RtmpUrl;
 use utoipa::ToSchema;
 
-use super::error::{Body, Problem};
+use super::error::Problem;
+use super::responses::{Busy, HostDenied, Malformed, NoRoom, NothingMatches, Taken};
 use super::value::Fields;
 use crate::broadcast::Broadcasts;
 use crate::local_streams::{MIXER_SCHEME, StreamFilter, StreamView};
@@ -171,11 +172,7 @@ impl From<StreamView> for StreamObject {
     tag = "compatible",
     request_body(content = Object, description = "`uri`, `localStreamName`; the same at `/rest-api/pull/rtmp/startup`"),
     responses(
-        (status = 200, description = "Taken; the body is empty"),
-        (status = 400, description = "A field is missing or malformed", body = Body),
-        (status = 403, description = "The host must not be reached", body = Body),
-        (status = 409, description = "A name is taken, or there is no room", body = Body),
-        (status = 503, description = "Too busy, full or stopping", body = Body),
+        Taken, Malformed, HostDenied, NoRoom, Busy,
     ),
 )]
 pub(super) async fn pull(
@@ -227,9 +224,7 @@ pub(super) async fn pulls(State(broadcasts): State<Broadcasts>) -> Json<Vec<Pull
     tag = "compatible",
     request_body(content = Object, description = "`uri`"),
     responses(
-        (status = 200, description = "Taken; the body is empty"),
-        (status = 400, description = "A field is missing or malformed", body = Body),
-        (status = 404, description = "Nothing matches", body = Body),
+        Taken, Malformed, NothingMatches,
     ),
 )]
 pub(super) async fn end_pull(
@@ -248,10 +243,7 @@ pub(super) async fn end_pull(
     tag = "compatible",
     request_body(content = Object, description = "`uri` (`mixer://name`), `localStreamName`"),
     responses(
-        (status = 200, description = "Taken; the body is empty"),
-        (status = 400, description = "A field is missing or malformed", body = Body),
-        (status = 409, description = "A name is taken, or there is no room", body = Body),
-        (status = 503, description = "Too busy, full or stopping", body = Body),
+        Taken, Malformed, NoRoom, Busy,
     ),
 )]
 pub(super) async fn start_mixer(
@@ -272,11 +264,7 @@ pub(super) async fn start_mixer(
     tag = "compatible",
     request_body(content = Object, description = "`uri`, `remoteStreamName`"),
     responses(
-        (status = 200, description = "Taken; the body is empty"),
-        (status = 400, description = "A field is missing or malformed", body = Body),
-        (status = 404, description = "Nothing matches", body = Body),
-        (status = 409, description = "A name is taken, or there is no room", body = Body),
-        (status = 503, description = "Too busy, full or stopping", body = Body),
+        Taken, Malformed, NothingMatches, NoRoom, Busy,
     ),
 )]
 pub(super) async fn add_to_mixer(
@@ -295,10 +283,7 @@ pub(super) async fn add_to_mixer(
     tag = "compatible",
     request_body(content = Object, description = "`uri`, `remoteStreamName`"),
     responses(
-        (status = 200, description = "Taken; the body is empty"),
-        (status = 400, description = "A field is missing or malformed", body = Body),
-        (status = 404, description = "Nothing matches", body = Body),
-        (status = 503, description = "Too busy, full or stopping", body = Body),
+        Taken, Malformed, NothingMatches, Busy,
     ),
 )]
 pub(super) async fn remove_from_mixer(
@@ -318,9 +303,7 @@ pub(super) async fn remove_from_mixer(
     tag = "compatible",
     request_body(content = Object, description = "`uri`"),
     responses(
-        (status = 200, description = "Taken; the body is empty"),
-        (status = 400, description = "A field is missing or malformed", body = Body),
-        (status = 404, description = "Nothing matches", body = Body),
+        Taken, Malformed, NothingMatches,
     ),
 )]
 pub(super) async fn end_mixer(
@@ -362,8 +345,7 @@ pub(super) async fn mixers(State(broadcasts): State<Broadcasts>) -> Json<Vec<Mix
     request_body(content = Object, description = "`mediaSessionId`, `mediaSessionIds`, `name`, `status`, `published`: all that are given must fit"),
     responses(
         (status = 200, description = "What fits", body = Vec<StreamObject>),
-        (status = 400, description = "A field is missing or malformed", body = Body),
-        (status = 404, description = "Nothing matches", body = Body),
+        Malformed, NothingMatches,
     ),
 )]
 pub(super) async fn find_streams(
@@ -380,7 +362,7 @@ pub(super) async fn find_streams(
     tag = "compatible",
     responses(
         (status = 200, description = "All local streams", body = Vec<StreamObject>),
-        (status = 404, description = "Nothing matches", body = Body),
+        NothingMatches,
     ),
 )]
 pub(super) async fn all_streams(
@@ -396,9 +378,7 @@ pub(super) async fn all_streams(
     tag = "compatible",
     request_body(content = Object, description = "`mediaSessionId`, `mediaSessionIds`, `name`, `status`, `published`: all that are given must fit"),
     responses(
-        (status = 200, description = "Taken; the body is empty"),
-        (status = 400, description = "A field is missing or malformed", body = Body),
-        (status = 404, description = "Nothing matches", body = Body),
+        Taken, Malformed, NothingMatches,
     ),
 )]
 pub(super) async fn end_streams(

@@ -11,6 +11,7 @@ mod legacy;
 pub(crate) mod local;
 mod page;
 mod push;
+mod responses;
 mod statistics;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -8,6 +8,9 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::error::{Body, Problem};
+use super::responses::{
+    AppRefuses, Busy, BusyOrUnanswered, Malformed, NoRoom, NothingMatches, OrderDenied, Taken, Unplayable,
+};
 use super::target_request;
 use super::value::Fields;
 use crate::broadcast::Broadcasts;
@@ -23,11 +26,7 @@ use crate::sounds::SOUND_FILE;
     request_body(content = Object, description = "`streamName`, `rtmpUrl` and more; see docs/api.md"),
     responses(
         (status = 200, description = "Added", body = Transponder),
-        (status = 400, description = "A field is missing or malformed", body = Body),
-        (status = 403, description = "A field names a host that must not be reached", body = Body),
-        (status = 404, description = "Nothing matches", body = Body),
-        (status = 409, description = "A name is taken, or a queue is full", body = Body),
-        (status = 503, description = "Too busy, full or stopping", body = Body),
+        Malformed, OrderDenied, NothingMatches, NoRoom, BusyOrUnanswered,
     ),
 )]
 pub(crate) async fn startup(
@@ -46,8 +45,7 @@ pub(crate) async fn startup(
     request_body(content = Object, description = "`streamName`, `rtmpUrl`: all that are given must fit"),
     responses(
         (status = 200, description = "What fits", body = Vec<Transponder>),
-        (status = 400, description = "A field is missing or malformed", body = Body),
-        (status = 404, description = "Nothing matches", body = Body),
+        Malformed, NothingMatches,
     ),
 )]
 pub(crate) async fn find(
@@ -68,7 +66,7 @@ pub(crate) async fn find(
     tag = "compatible",
     responses(
         (status = 200, description = "All pushes", body = Vec<Transponder>),
-        (status = 404, description = "Nothing matches", body = Body),
+        NothingMatches,
     ),
 )]
 pub(crate) async fn find_all(
@@ -84,10 +82,7 @@ pub(crate) async fn find_all(
     tag = "compatible",
     request_body(content = Object, description = "`mediaSessionId`"),
     responses(
-        (status = 200, description = "Taken; the body is empty"),
-        (status = 400, description = "A field is missing or malformed", body = Body),
-        (status = 404, description = "Nothing matches", body = Body),
-        (status = 503, description = "Too busy, full or stopping", body = Body),
+        Taken, Malformed, AppRefuses, NothingMatches, BusyOrUnanswered,
     ),
 )]
 pub(crate) async fn terminate(
@@ -105,10 +100,7 @@ pub(crate) async fn terminate(
     tag = "compatible",
     request_body(content = Object, description = "`mediaSessionId`"),
     responses(
-        (status = 200, description = "Taken; the body is empty"),
-        (status = 400, description = "A field is missing or malformed", body = Body),
-        (status = 404, description = "Nothing matches", body = Body),
-        (status = 503, description = "Too busy, full or stopping", body = Body),
+        Taken, Malformed, NothingMatches, Busy,
     ),
 )]
 pub(crate) async fn mute(
@@ -125,10 +117,7 @@ pub(crate) async fn mute(
     tag = "compatible",
     request_body(content = Object, description = "`mediaSessionId`"),
     responses(
-        (status = 200, description = "Taken; the body is empty"),
-        (status = 400, description = "A field is missing or malformed", body = Body),
-        (status = 404, description = "Nothing matches", body = Body),
-        (status = 503, description = "Too busy, full or stopping", body = Body),
+        Taken, Malformed, NothingMatches, Busy,
     ),
 )]
 pub(crate) async fn unmute(
@@ -145,11 +134,10 @@ pub(crate) async fn unmute(
     tag = "compatible",
     request_body(content = Object, description = "`mediaSessionId`, `soundFile`, `loop`"),
     responses(
-        (status = 200, description = "Taken; the body is empty"),
-        (status = 400, description = "A field is missing or malformed, or the file cannot be played", body = Body),
+        Taken, Unplayable,
         (status = 404, description = "No such target or file", body = Body),
         (status = 409, description = "The target's sound cannot be replaced", body = Body),
-        (status = 503, description = "Too busy, full or stopping", body = Body),
+        Busy,
     ),
 )]
 pub(crate) async fn sound_on(
@@ -171,10 +159,7 @@ pub(crate) async fn sound_on(
     tag = "compatible",
     request_body(content = Object, description = "`mediaSessionId`"),
     responses(
-        (status = 200, description = "Taken; the body is empty"),
-        (status = 400, description = "A field is missing or malformed", body = Body),
-        (status = 404, description = "Nothing matches", body = Body),
-        (status = 503, description = "Too busy, full or stopping", body = Body),
+        Taken, Malformed, NothingMatches, Busy,
     ),
 )]
 pub(crate) async fn sound_off(

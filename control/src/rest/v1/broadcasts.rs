@@ -13,6 +13,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::body::{Asked, Body, Named};
 use super::problem::{Details, Refusal};
+use super::responses::{
+    AppRefuses, BodyMalformed, BusyOrUnanswered, NoBroadcast, NoLiveBroadcast, NotJson, OrderDenied,
+    PathMalformed, TooLarge, TooManyOrders,
+};
 use crate::broadcast::Broadcasts;
 use crate::idempotency::{Key, KeyError};
 use crate::order::{self, DtmfRequest, OrderRequest};
@@ -68,18 +72,13 @@ pub(super) struct BroadcastList {
             headers(("Location" = String, description = "Path of the broadcast"))),
         (status = 400, description = "The body or a header is malformed", body = Details,
             content_type = "application/problem+json"),
-        (status = 403, description = "A field names a host that must not be reached, or the order's app refuses", body = Details,
-            content_type = "application/problem+json"),
-        (status = 429, description = "Too many orders; Retry-After says when again", body = Details,
-            content_type = "application/problem+json"),
+        OrderDenied,
         (status = 409, description = "A name is taken, or an order with this key is being handled", body = Details,
             content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large", body = Details,
-            content_type = "application/problem+json"),
-        (status = 415, description = "The body is not JSON", body = Details,
-            content_type = "application/problem+json"),
+        TooLarge, NotJson,
         (status = 422, description = "A field cannot be fulfilled, or the key was used for another order",
             body = Details, content_type = "application/problem+json"),
+        TooManyOrders,
         (status = 503, description = "As many calls are live as may be, the order's app does not answer, or sipcast is stopping", body = Details,
             content_type = "application/problem+json"),
     ),
@@ -147,10 +146,7 @@ pub(super) async fn list(
     params(("callId" = String, Path, description = "Name of the broadcast", min_length = 1, max_length = 128)),
     responses(
         (status = 200, description = "As it stands", body = BroadcastView),
-        (status = 400, description = "The path is malformed", body = Details,
-            content_type = "application/problem+json"),
-        (status = 404, description = "No broadcast has this name", body = Details,
-            content_type = "application/problem+json"),
+        PathMalformed, NoBroadcast,
     ),
 )]
 pub(super) async fn show(
@@ -171,14 +167,7 @@ pub(super) async fn show(
     params(("callId" = String, Path, description = "Name of the broadcast", min_length = 1, max_length = 128)),
     responses(
         (status = 204, description = "It is ending"),
-        (status = 400, description = "The path is malformed", body = Details,
-            content_type = "application/problem+json"),
-        (status = 403, description = "The broadcast's app refuses", body = Details,
-            content_type = "application/problem+json"),
-        (status = 503, description = "The broadcast's app does not answer", body = Details,
-            content_type = "application/problem+json"),
-        (status = 404, description = "No live broadcast has this name", body = Details,
-            content_type = "application/problem+json"),
+        PathMalformed, AppRefuses, NoLiveBroadcast, BusyOrUnanswered,
     ),
 )]
 pub(super) async fn end(
@@ -200,22 +189,13 @@ pub(super) async fn end(
     request_body = DtmfRequest,
     responses(
         (status = 204, description = "They are sent, or wait to be"),
-        (status = 400, description = "The body or the path is malformed", body = Details,
-            content_type = "application/problem+json"),
-        (status = 403, description = "The broadcast's app refuses", body = Details,
-            content_type = "application/problem+json"),
-        (status = 404, description = "No live broadcast has this name", body = Details,
-            content_type = "application/problem+json"),
+        BodyMalformed, AppRefuses, NoLiveBroadcast,
         (status = 409, description = "Too many digits wait", body = Details,
             content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large", body = Details,
-            content_type = "application/problem+json"),
-        (status = 415, description = "The body is not JSON", body = Details,
-            content_type = "application/problem+json"),
+        TooLarge, NotJson,
         (status = 422, description = "A field is wrong", body = Details,
             content_type = "application/problem+json"),
-        (status = 503, description = "Too busy; try again shortly", body = Details,
-            content_type = "application/problem+json"),
+        BusyOrUnanswered,
     ),
 )]
 pub(super) async fn send_dtmf(

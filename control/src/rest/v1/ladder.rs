@@ -6,7 +6,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::body::Named;
-use super::problem::{Details, Refusal};
+use super::problem::Refusal;
+use super::responses::{NoBroadcast, PathMalformed};
 use crate::broadcast::Broadcasts;
 use crate::sip_endpoint::{LadderEntry, LadderView};
 use crate::targets::TargetError;
@@ -72,10 +73,7 @@ impl From<LadderEntry> for SipMessage {
     params(("callId" = String, Path, description = "Name of the broadcast", min_length = 1, max_length = 128)),
     responses(
         (status = 200, description = "So far", body = Ladder),
-        (status = 400, description = "The path is malformed", body = Details,
-            content_type = "application/problem+json"),
-        (status = 404, description = "No broadcast has this name", body = Details,
-            content_type = "application/problem+json"),
+        PathMalformed, NoBroadcast,
     ),
 )]
 pub(super) async fn show(

@@ -9,6 +9,7 @@ mod broadcasts;
 mod events;
 mod ladder;
 mod problem;
+mod responses;
 mod targets;
 
 use axum::Router;

@@ -8,6 +8,10 @@ use utoipa::ToSchema;
 
 use super::body::{Body, Named};
 use super::problem::{Details, Refusal};
+use super::responses::{
+    AppRefuses, BodyMalformed, Busy, BusyOrUnanswered, NoBroadcast, NoLiveBroadcast, NoLiveTarget, NotJson,
+    OrderDenied, PathMalformed, TooLarge,
+};
 use crate::broadcast::Broadcasts;
 use crate::conformity::ConformityReport;
 use crate::order::{FieldFault, TargetRequest};
@@ -38,10 +42,7 @@ pub(super) struct TargetChange {
     params(("callId" = String, Path, description = "Name of the broadcast", min_length = 1, max_length = 128)),
     responses(
         (status = 200, description = "Its targets", body = TargetList),
-        (status = 400, description = "The path is malformed", body = Details,
-            content_type = "application/problem+json"),
-        (status = 404, description = "No broadcast has this name", body = Details,
-            content_type = "application/problem+json"),
+        PathMalformed, NoBroadcast,
     ),
 )]
 pub(super) async fn list(
@@ -63,24 +64,13 @@ pub(super) async fn list(
     request_body = TargetRequest,
     responses(
         (status = 201, description = "Added", body = TargetView),
-        (status = 400, description = "The body or the path is malformed", body = Details,
-            content_type = "application/problem+json"),
-        (status = 404, description = "No live broadcast has this name", body = Details,
-            content_type = "application/problem+json"),
-        (status = 403, description = "A field names a host that must not be reached, or the broadcast's app refuses", body = Details,
-            content_type = "application/problem+json"),
-        (status = 429, description = "Too many orders; Retry-After says when again", body = Details,
-            content_type = "application/problem+json"),
+        BodyMalformed, OrderDenied, NoLiveBroadcast,
         (status = 409, description = "It is being published there already, or it has as many targets as it may",
             body = Details, content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large", body = Details,
-            content_type = "application/problem+json"),
-        (status = 415, description = "The body is not JSON", body = Details,
-            content_type = "application/problem+json"),
+        TooLarge, NotJson,
         (status = 422, description = "A field cannot be fulfilled", body = Details,
             content_type = "application/problem+json"),
-        (status = 503, description = "Too busy, or stopping", body = Details,
-            content_type = "application/problem+json"),
+        BusyOrUnanswered,
     ),
 )]
 pub(super) async fn add(
@@ -103,8 +93,7 @@ pub(super) async fn add(
     ),
     responses(
         (status = 200, description = "As it stands", body = TargetView),
-        (status = 400, description = "The path is malformed", body = Details,
-            content_type = "application/problem+json"),
+        PathMalformed,
         (status = 404, description = "No such broadcast or target", body = Details,
             content_type = "application/problem+json"),
     ),
@@ -128,18 +117,10 @@ pub(super) async fn show(
     request_body = TargetChange,
     responses(
         (status = 200, description = "As it stands now", body = TargetView),
-        (status = 400, description = "The body or the path is malformed", body = Details,
-            content_type = "application/problem+json"),
-        (status = 404, description = "No such broadcast or live target", body = Details,
-            content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large", body = Details,
-            content_type = "application/problem+json"),
-        (status = 415, description = "The body is not JSON", body = Details,
-            content_type = "application/problem+json"),
+        BodyMalformed, NoLiveTarget, TooLarge, NotJson,
         (status = 422, description = "There is nothing to change", body = Details,
             content_type = "application/problem+json"),
-        (status = 503, description = "Too busy; try again shortly", body = Details,
-            content_type = "application/problem+json"),
+        Busy,
     ),
 )]
 pub(super) async fn change(
@@ -162,12 +143,7 @@ pub(super) async fn change(
     ),
     responses(
         (status = 204, description = "It is unpublished"),
-        (status = 400, description = "The path is malformed", body = Details,
-            content_type = "application/problem+json"),
-        (status = 404, description = "No such broadcast or live target", body = Details,
-            content_type = "application/problem+json"),
-        (status = 503, description = "Too busy; try again shortly", body = Details,
-            content_type = "application/problem+json"),
+        PathMalformed, AppRefuses, NoLiveTarget, BusyOrUnanswered,
     ),
 )]
 pub(super) async fn remove(
@@ -191,10 +167,7 @@ pub(super) async fn remove(
     ),
     responses(
         (status = 200, description = "`service`, `conforms`, `measured` and `verdicts`", body = Object),
-        (status = 400, description = "The path is malformed", body = Details,
-            content_type = "application/problem+json"),
-        (status = 404, description = "No such broadcast or live target", body = Details,
-            content_type = "application/problem+json"),
+        PathMalformed, NoLiveTarget,
     ),
 )]
 pub(super) async fn conformity(
