@@ -59,7 +59,7 @@ pub fn description<'a>(
 }
 
 /// Whether a request's body of several parts has one that its sender demands to be understood (`handling=required`,
-/// RFC 5621 §4) and that is no session description. Parts that say nothing are optional here, although RFC 3261 §20.11
+/// RFC 5621 §8.4) and that is no session description. Parts that say nothing are optional here, although RFC 3261 §20.11
 /// takes them for required: devices and SBCs add locations, ISUP and recording metadata to calls that are sound without.
 ///
 /// # Errors
@@ -69,7 +69,7 @@ pub fn demands_more(content_type: Option<&str>, body: &[u8]) -> Result<bool, Mul
 }
 
 fn part_demands_more(kind: &str, body: &[u8], depth: usize) -> Result<bool, MultipartFault> {
-    // Of a choice one part is enough, which `of_parts` looks for.
+    // RFC 5621 §8.3: what the parts of a choice say of themselves does not count.
     if !is_multipart(kind) || is(kind, "multipart/alternative") {
         return Ok(false);
     }
@@ -77,8 +77,16 @@ fn part_demands_more(kind: &str, body: &[u8], depth: usize) -> Result<bool, Mult
     for part in parts(boundary(kind)?, body)? {
         let (headers, content) = split(part)?;
         let kind = header(headers, "Content-Type").unwrap_or("text/plain");
-        let is_understood = is_multipart(kind) || (is(kind, "application/sdp") && is_session(headers));
-        if (!is_understood && is_required(headers)) || part_demands_more(kind, content, depth)? {
+        let is_understood = match is_multipart(kind) {
+            true => !is(kind, "multipart/alternative") || of_parts(kind, content, depth)?.is_some(),
+            false => is(kind, "application/sdp") && is_session(headers),
+        };
+        if !is_understood && says_handling(headers, "required") {
+            return Ok(true);
+        }
+        // RFC 5621 §8.2: what is required within an optional body is so for who makes use of that body.
+        let is_unused = says_handling(headers, "optional") && of_parts(kind, content, depth)?.is_none();
+        if !is_unused && part_demands_more(kind, content, depth)? {
             return Ok(true);
         }
     }
@@ -173,12 +181,13 @@ fn is_session(headers: &str) -> bool {
     header(headers, "Content-Disposition").is_none_or(|disposition| is(disposition, "session"))
 }
 
-fn is_required(headers: &str) -> bool {
+/// Whether Content-Disposition has `handling=` with this value (RFC 3204 §6).
+fn says_handling(headers: &str, wanted: &str) -> bool {
     let disposition = header(headers, "Content-Disposition").unwrap_or_default();
     disposition.split(';').skip(1).any(|parameter| {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         name.trim().eq_ignore_ascii_case("handling")
-            && value.trim().trim_matches('"').eq_ignore_ascii_case("required")
+            && value.trim().trim_matches('"').eq_ignore_ascii_case(wanted)
     })
 }
 
@@ -288,8 +297,16 @@ mod tests {
         }
         let within = format!("--in\r\n{isup};handling=required\r\n\r\nx\r\n--in--");
         let inner = |kind: &str| format!("Content-Type: multipart/{kind};boundary=in\r\n");
+        let handled =
+            |kind: &str, how: &str| format!("{}Content-Disposition: render;handling={how}\r\n", inner(kind));
         assert_eq!(demands(&mixed(&[sdp, (&inner("mixed"), &within)])), Ok(true));
         assert_eq!(demands(&mixed(&[sdp, (&inner("alternative"), &within)])), Ok(false));
+        assert_eq!(demands(&mixed(&[sdp, (&handled("mixed", "required"), &within)])), Ok(true));
+        assert_eq!(demands(&mixed(&[sdp, (&handled("mixed", "optional"), &within)])), Ok(false));
+        assert_eq!(demands(&mixed(&[sdp, (&handled("alternative", "required"), &within)])), Ok(true));
+        let used = format!("--in\r\nContent-Type: application/sdp\r\n\r\n{SDP}\r\n{within}");
+        assert_eq!(demands(&mixed(&[(&handled("mixed", "optional"), &used)])), Ok(true), "it is made use of");
+        assert_eq!(demands(&mixed(&[(&handled("alternative", "required"), &used)])), Ok(false));
         assert_eq!(demands_more(Some("application/sdp"), SDP.as_bytes()), Ok(false));
         assert_eq!(demands_more(None, SDP.as_bytes()), Ok(false));
         assert_eq!(demands("--c--"), Err(MultipartFault::NoPart));
