@@ -27,7 +27,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
     about,
     max_term_width = 100,
     after_help = "\
-Every setting of the configuration file can also come from the environment, SIPCAST_<SECTION>_<KEY>, \
+Every setting of the configuration file but [[apps]] and [[webhooks]] can also come from the environment, SIPCAST_<SECTION>_<KEY>, \
 for example SIPCAST_SIP_LISTEN=127.0.0.1:5070. Flags beat the environment, the environment beats the file."
 )]
 struct CommandLine {

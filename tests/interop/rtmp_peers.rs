@@ -36,7 +36,19 @@ fn node_media_server_takes_the_call_and_players_get_it_from_there() {
     let recordings = server.recordings("rtmp_node");
     assert_eq!(recordings.len(), 1, "one publication: {}", server.output());
     assert_plays(&recordings[0], PICTURES);
-    assert!(!server.output().to_lowercase().contains("error"), "{}", server.output());
+    let output = server.output();
+    // A player that has enough resets its connection when something is under way to it.
+    let players: Vec<&str> =
+        output.lines().filter(|line| line.contains("start play")).filter_map(session).collect();
+    let is_of_player = |line: &str| session(line).is_some_and(|session| players.contains(&session));
+    let faults = output.lines().filter(|line| line.to_lowercase().contains("error"));
+    let faults: Vec<&str> = faults.filter(|line| !is_of_player(line)).collect();
+    assert!(faults.is_empty(), "{faults:?} in {output}");
+}
+
+/// What Node-Media-Server calls the session of a line in its log.
+fn session(line: &str) -> Option<&str> {
+    line.split_once("RTMP session ")?.1.split(' ').next()
 }
 
 #[test]

@@ -75,8 +75,8 @@ mod tests {
 
     #[test]
     fn a_pool_is_the_sum_of_its_users_up_to_what_a_buffer_ring_can_name() {
-        assert_eq!(pool_slots(1), 1024 + 8192 + 48);
-        assert_eq!((pool_slots(500) as usize * SLOT_LEN) >> 20, 64);
+        assert_eq!(pool_slots(1), 4096 + 8192 + 48);
+        assert_eq!((pool_slots(500) as usize * SLOT_LEN) >> 20, 70);
         assert_eq!(pool_slots(usize::MAX), 65_535);
     }
 }

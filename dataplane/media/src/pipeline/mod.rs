@@ -315,8 +315,7 @@ impl Pipeline {
         ws: &mut Workspace,
     ) {
         self.advance(arrival);
-        if self.start.is_none() && matches!(demultiplex(&datagram), Demultiplexed::Rtp | Demultiplexed::Rtcp)
-        {
+        if self.start.is_none() && demultiplex(&datagram) == Demultiplexed::Rtp {
             return self.hold(Early { port, from, datagram, arrival });
         }
         self.take_early(ws);
