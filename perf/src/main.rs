@@ -49,7 +49,7 @@ struct CalleeArguments {
     #[arg(long, requires = "password")]
     user: Option<String>,
     /// The password that goes with it.
-    #[arg(long, env = "SIPCAST_CALLEE_PASSWORD", hide_env_values = true)]
+    #[arg(long, env = "CALLEE_PASSWORD", hide_env_values = true)]
     password: Option<String>,
     /// Video bits a second, with k or M.
     #[arg(long, value_name = "RATE", default_value = "1000k", value_parser = options::bit_rate)]
