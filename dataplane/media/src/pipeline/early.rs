@@ -11,9 +11,9 @@ use sipcast_pool::Segment;
 
 use super::Port;
 
-/// What came in and waits.
+/// A datagram as it came in.
 #[derive(Debug)]
-pub(super) struct Early {
+pub(super) struct Incoming {
     pub(super) port: Port,
     pub(super) from: SocketAddr,
     pub(super) datagram: Segment,
@@ -23,15 +23,15 @@ pub(super) struct Early {
 /// Datagrams that wait for an agreement. Holds no memory once it was there.
 #[derive(Debug, Default)]
 pub(super) struct EarlyMedia {
-    waiting: VecDeque<Early>,
+    waiting: VecDeque<Incoming>,
 }
 
 impl EarlyMedia {
     /// Keeps a datagram. `false`: too many wait; the first ones hold the IDR picture, so this one goes.
-    pub(super) fn hold(&mut self, early: Early) -> bool {
+    pub(super) fn hold(&mut self, incoming: Incoming) -> bool {
         let has_room = self.waiting.len() < DATAGRAMS_MAX;
         if has_room {
-            self.waiting.push_back(early);
+            self.waiting.push_back(incoming);
         }
         has_room
     }
@@ -48,12 +48,12 @@ impl EarlyMedia {
     }
 
     /// The next one.
-    pub(super) fn pop(&mut self) -> Option<Early> {
-        let early = self.waiting.pop_front();
-        if early.is_none() && self.waiting.capacity() > 0 {
+    pub(super) fn pop(&mut self) -> Option<Incoming> {
+        let incoming = self.waiting.pop_front();
+        if incoming.is_none() && self.waiting.capacity() > 0 {
             self.waiting = VecDeque::new();
         }
-        early
+        incoming
     }
 
     /// Whether none waits.

@@ -36,7 +36,7 @@ use sipcast_contract::{MediaOptions, MediaWanted, NegotiatedMedia, RtmpTarget, T
 use sipcast_pool::Segment;
 
 use self::audio::AudioPath;
-use self::early::{Early, EarlyMedia};
+use self::early::{EarlyMedia, Incoming};
 use self::publication::Publication;
 use self::service::Service;
 use self::studio::{Pull, Shown, Studio};
@@ -304,8 +304,8 @@ impl Pipeline {
         self.audio.send_dtmf(steps)
     }
 
-    /// Takes a datagram that came in on `port` at `arrival`; before anything is agreed on, the first of them wait. With SRTP it is decrypted in its slot, on which it must
-    /// be the only claim.
+    /// Takes a datagram that came in on `port` at `arrival`; before anything is agreed on, the first of them wait. With
+    /// SRTP it is decrypted in its slot, on which it must be the only claim.
     pub fn handle_datagram(
         &mut self,
         port: Port,
@@ -315,21 +315,16 @@ impl Pipeline {
         ws: &mut Workspace,
     ) {
         self.advance(arrival);
-        if self.start.is_none() && demultiplex(&datagram) == Demultiplexed::Rtp {
-            return self.hold(Early { port, from, datagram, arrival });
+        let incoming = Incoming { port, from, datagram, arrival };
+        if self.start.is_none() && demultiplex(&incoming.datagram) == Demultiplexed::Rtp {
+            return self.hold(incoming);
         }
         self.take_early(ws);
-        self.take_datagram(port, from, datagram, arrival, ws);
+        self.take(incoming, ws);
     }
 
-    fn take_datagram(
-        &mut self,
-        port: Port,
-        from: SocketAddr,
-        datagram: Segment,
-        arrival: Timestamp,
-        ws: &mut Workspace,
-    ) {
+    fn take(&mut self, incoming: Incoming, ws: &mut Workspace) {
+        let Incoming { port, from, datagram, arrival } = incoming;
         match port {
             Port::AudioRtp | Port::AudioRtcp => {
                 self.audio.handle_datagram(from, datagram, arrival);
@@ -515,10 +510,10 @@ impl Pipeline {
         }
     }
 
-    fn hold(&mut self, early: Early) {
+    fn hold(&mut self, incoming: Incoming) {
         self.drop_stale_early();
-        let port = early.port;
-        if !self.early.hold(early) {
+        let port = incoming.port;
+        if !self.early.hold(incoming) {
             self.count_unagreed(port);
         }
     }
@@ -546,8 +541,8 @@ impl Pipeline {
         if !self.is_early_due() {
             return;
         }
-        while let Some(Early { port, from, datagram, arrival }) = self.early.pop() {
-            self.take_datagram(port, from, datagram, arrival, ws);
+        while let Some(incoming) = self.early.pop() {
+            self.take(incoming, ws);
         }
     }
 
