@@ -230,36 +230,13 @@ impl Snapshot {
     }
 
     fn webhooks(&self, out: &mut Out<'_, '_>) -> fmt::Result {
-        type Figure = (&'static str, &'static str, fn(&DeliveryCounts) -> u64);
-        const FIGURES: [Figure; 4] = [
-            ("webhook_delivered", "Events that the endpoint took", |c| c.delivered),
-            ("webhook_failed_attempts", "Attempts that failed", |c| c.failed_attempts),
-            ("webhook_dropped", "Events dropped because the queue was full", |c| c.dropped),
-            ("webhook_given_up", "Events that became too old", |c| c.given_up),
-        ];
-        for (name, help, figure) in FIGURES {
-            let rows = self.webhooks.iter().map(|(name, counts)| (labels("webhook", name), figure(counts)));
-            out.counters(name, help, rows)?;
-        }
-        let waiting = self.webhooks.iter();
-        let waiting = waiting.map(|(name, counts)| (labels("webhook", name), counts.waiting as f64));
-        out.gauges("webhook_waiting", "Events that wait for the endpoint", waiting)
+        let endpoints = self.webhooks.iter().map(|(name, counts)| (labels("webhook", name), *counts));
+        out.deliveries("webhook", endpoints)
     }
 
     fn hooks(&self, out: &mut Out<'_, '_>) -> fmt::Result {
         let by = |app: &AppCounts| labels("app", &app.app_key);
-        type Figure = (&'static str, &'static str, fn(&DeliveryCounts) -> u64);
-        const FIGURES: [Figure; 4] = [
-            ("hook_delivered", "Posts that the app took of what it is told", |c| c.delivered),
-            ("hook_failed_attempts", "Attempts to tell the app that failed", |c| c.failed_attempts),
-            ("hook_dropped", "Posts dropped because the app's queue was full", |c| c.dropped),
-            ("hook_given_up", "Posts that became too old", |c| c.given_up),
-        ];
-        for (name, help, figure) in FIGURES {
-            out.counters(name, help, self.apps.iter().map(|app| (by(app), figure(&app.told))))?;
-        }
-        let waiting = self.apps.iter().map(|app| (by(app), app.told.waiting as f64));
-        out.gauges("hook_waiting", "Posts that wait for the app", waiting)?;
+        out.deliveries("hook", self.apps.iter().map(|app| (by(app), app.told)))?;
         let answers = self.apps.iter().flat_map(|app| {
             app.asked.iter().map(|((hook, outcome), n)| {
                 let more = [("hook", hook.as_str().to_owned()), ("outcome", outcome.name().to_owned())];
@@ -302,6 +279,27 @@ fn labels(name: &'static str, value: &str) -> Labels {
 struct Out<'a, 'b>(&'a mut DescriptorEncoder<'b>);
 
 impl Out<'_, '_> {
+    /// What became of posts to `of`, each name beginning with that.
+    fn deliveries(
+        &mut self,
+        of: &str,
+        rows: impl Iterator<Item = (Labels, DeliveryCounts)> + Clone,
+    ) -> fmt::Result {
+        type Figure = (&'static str, &'static str, fn(&DeliveryCounts) -> u64);
+        const FIGURES: [Figure; 4] = [
+            ("delivered", "Posts that were taken", |counts| counts.delivered),
+            ("failed_attempts", "Attempts that failed", |counts| counts.failed_attempts),
+            ("dropped", "Posts dropped because the queue was full", |counts| counts.dropped),
+            ("given_up", "Posts that became too old", |counts| counts.given_up),
+        ];
+        for (name, help, figure) in FIGURES {
+            let rows = rows.clone().map(|(labels, counts)| (labels, figure(&counts)));
+            self.counters(&format!("{of}_{name}"), help, rows)?;
+        }
+        let waiting = rows.map(|(labels, counts)| (labels, counts.waiting as f64));
+        self.gauges(&format!("{of}_waiting"), "Posts that wait", waiting)
+    }
+
     fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
         metric.encode_counter::<NoLabelSet, u64, f64>(&value, None)
