@@ -1,5 +1,6 @@
 //! What a call leaves behind: a BYE, or an INVITE that is cancelled but not answered yet (RFC 3261 §9.1, §15).
-//! Takes: the call's dialog. Gives: nothing any more, but for the credentials of a call that goes on in another dialog. Leaves out: the call itself (`call`).
+//! Takes: the call's dialog. Gives: nothing any more, but for the credentials of a call that goes on in another dialog.
+//! Leaves out: the call itself (`call`).
 
 use std::sync::Arc;
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::ServerName;
-use rustls::{AlertDescription, CertificateError, ClientConfig, SupportedProtocolVersion};
+use rustls::{AlertDescription, CertificateError, ClientConfig, ServerConfig, SupportedProtocolVersion};
 use sipcast_trust::{FileError, FromFiles, Identity, Roots, ServerVerifier};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -149,8 +149,10 @@ impl Tls {
                 let client_roots = options.client_roots.clone();
                 let alpn = alpn(options);
                 files.push(identity.clone());
-                let (provider, versions) = (provider.clone(), versions.clone());
-                let listener = TlsListener { provider, versions, alpn, identity, client_roots }.load()?;
+                let builder = ServerConfig::builder_with_provider(provider.clone())
+                    .with_protocol_versions(&versions)
+                    .map_err(|error| TlsSetupError::Settings(error.to_string()))?;
+                let listener = TlsListener { builder, alpn, identity, client_roots }.load()?;
                 files.push(listener.clone());
                 Some(listener)
             }

@@ -5,16 +5,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier};
 use sipcast_trust::{FileError, FromFiles, Identity, pem};
 use tokio_rustls::TlsAcceptor;
 
 /// What a handshake of ours is made of.
 pub(super) struct TlsListener {
-    pub(super) provider: Arc<CryptoProvider>,
-    pub(super) versions: Vec<&'static SupportedProtocolVersion>,
+    /// With the versions of the settings.
+    pub(super) builder: ConfigBuilder<ServerConfig, WantsVerifier>,
     pub(super) alpn: Vec<Vec<u8>>,
     /// Read again on its own.
     pub(super) identity: Arc<Identity>,
@@ -33,16 +32,14 @@ impl TlsListener {
     }
 
     fn acceptor(&self) -> Result<TlsAcceptor, FileError> {
-        let builder = ServerConfig::builder_with_provider(self.provider.clone())
-            .with_protocol_versions(&self.versions)
-            .map_err(|error| FileError::new(Path::new("TLS versions"), error.to_string()))?;
+        let builder = self.builder.clone();
         let builder = match &self.client_roots {
             None => builder.with_no_client_auth(),
             Some(path) => {
                 let mut roots = RootCertStore::empty();
                 pem::add_roots(&mut roots, path)?;
-                let verifier =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), self.provider.clone());
+                let provider = builder.crypto_provider().clone();
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
                 let verifier = verifier.build().map_err(|error| FileError::new(path, error.to_string()))?;
                 builder.with_client_cert_verifier(verifier)
             }
