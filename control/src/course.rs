@@ -292,9 +292,12 @@ impl Course {
                 self.send_waiting_digits().await;
             }
             CallEvent::PictureWanted => {
-                // A full mailbox drops the wish: whoever still sees nothing repeats it.
-                let command = Command::RefreshPicture { broadcast: self.id };
-                let _ = self.broadcasts.shared.shards[self.shard()].send(command);
+                // Whoever is shown nothing wishes in vain, and costs the shard nothing.
+                if self.note(|b| b.sees) == Some(true) {
+                    // A full mailbox drops the wish: whoever still sees nothing repeats it.
+                    let command = Command::RefreshPicture { broadcast: self.id };
+                    let _ = self.broadcasts.shared.shards[self.shard()].send(command);
+                }
             }
             CallEvent::DtmfSent(steps) => {
                 self.note(|b| b.digits.note_info_sent(steps));
