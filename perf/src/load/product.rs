@@ -4,12 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -34,8 +35,9 @@ impl Product {
     /// # Errors
     /// When it does not start, ends at once, or does not answer in time.
     pub async fn start(program: &Path, options: &OwnSipcast, address: IpAddr) -> anyhow::Result<Self> {
-        let rest = SocketAddr::from((Ipv4Addr::LOCALHOST, free_tcp_port()?));
-        let sip = SocketAddr::new(address, free_udp_port(address)?);
+        let (rest, held) = hold_tcp_port()?;
+        // It looks for one itself that is free for UDP and TCP; callees learn it by its requests.
+        let sip = SocketAddr::new(address, 0);
         // Several may be started by one process.
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
@@ -58,6 +60,7 @@ impl Product {
         let pid = child.id().context("sipcast ended at once")?;
         let mut product = Self { child, pid, rest: Rest::new(&format!("http://{rest}"), None)?, config };
         product.wait_until_ready().await?;
+        drop(held);
         Ok(product)
     }
 
@@ -163,17 +166,28 @@ pub(crate) async fn find_program(given: Option<PathBuf>) -> anyhow::Result<PathB
     Ok(beside)
 }
 
-fn free_tcp_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
-}
-
-fn free_udp_port(address: IpAddr) -> anyhow::Result<u16> {
-    Ok(UdpSocket::bind((address, 0))?.local_addr()?.port())
+/// A TCP port of loopback that nobody else is given while the socket lives, though who asks for it by number may listen
+/// there: bound for reuse and never listening (socket(7), `SO_REUSEADDR`).
+fn hold_tcp_port() -> anyhow::Result<(SocketAddr, Socket)> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+    let address = socket.local_addr()?.as_socket().context("a TCP socket has an address")?;
+    Ok((address, socket))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_held_port_is_listened_at_by_who_names_it() {
+        let (address, held) = hold_tcp_port().unwrap();
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+        drop(held);
+        let (dialled, accepted) = tokio::join!(tokio::net::TcpStream::connect(address), listener.accept());
+        assert_eq!(dialled.unwrap().local_addr().unwrap(), accepted.unwrap().1);
+    }
 
     #[test]
     fn settings_replace_what_a_load_sets_and_add_to_it() {
