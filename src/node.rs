@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use sipcast_contract::cores::ShardCores;
 use sipcast_contract::limits::{SLOT_LEN, pool_slots};
 use sipcast_contract::options::{AacOptions, ShardOptions};
 use sipcast_contract::{MediaOptions, Secret, TlsTrust};
@@ -164,9 +165,10 @@ impl Node {
         let sip = SipEndpoint::bind(sip_options).await.with_context(|| {
             format!("{}: see --sip-listen ADDRESS:PORT and [sip] of the configuration", config.sip.listen)
         })?;
-        let shards = match config.media.shards {
-            0 => std::thread::available_parallelism().map_or(1, |n| n.get() as u16),
-            n => n,
+        let shards = match (config.media.shards, &config.media.cores.parse()) {
+            (0, Ok(ShardCores::These(cores))) => cores.len() as u16,
+            (0, _) => std::thread::available_parallelism().map_or(1, |n| n.get() as u16),
+            (n, _) => n,
         };
         // Reads a directory full of files: off the runtime's threads.
         let file = config.rtmp.tls_roots.clone();
@@ -509,6 +511,8 @@ fn shard_options(config: &Config) -> ShardOptions {
             0 => pool_slots(media.broadcasts_per_shard_max),
             mib => (mib << 20) / SLOT_LEN as u32,
         },
+        // The configuration was checked.
+        cores: media.cores.parse().unwrap_or_default(),
     }
 }
 
@@ -542,6 +546,11 @@ fn control_options(
             reorder_wait: Duration::from_millis(config.media.reorder_wait_ms.into()),
             keyframe_interval_max: Duration::from_millis(config.media.keyframe_interval_ms.into()),
             silent_audio: config.audio.silent_when_absent,
+            // A gather deadline of zero asks for the least latency.
+            sound_wait: match config.media.gather_ms {
+                0 => Duration::ZERO,
+                _ => Duration::from_millis(config.media.sound_wait_ms.into()),
+            },
             video_bit_rate_wanted: match config.media.video_bit_rate_wanted_bps {
                 0 => None,
                 bit_rate_bps => Some(bit_rate_bps),

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::Receiver;
+use sipcast_contract::cores::ShardCores;
 use sipcast_contract::media::{
     AudioCodec, AudioFormat, AudioMedia, Direction, H264Format, MediaTransport, VideoFeedback, VideoMedia,
 };
@@ -98,6 +99,7 @@ fn measure(calls: usize, settings: &Settings) {
         gather: settings.gather,
         broadcasts_max: calls,
         pool_slots: 65_000,
+        cores: ShardCores::Any,
     };
     let dataplane = Dataplane::start(1, &options, &TlsRoots::none()).expect("an io_uring");
     let (commands, reports) = (dataplane.senders().remove(0), dataplane.reports());

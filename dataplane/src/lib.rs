@@ -21,11 +21,13 @@ use std::io;
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, Sender};
+use sipcast_contract::cores::ShardCores;
 use sipcast_contract::limits::MAILBOX_REPORTS_MAX;
 use sipcast_contract::options::ShardOptions;
 use sipcast_contract::{Command, CommandSender, Report, ShardId};
 
 pub use ring::SetupError;
+use ring::thread::{allowed_cores, run_on};
 use shard::Shard;
 pub use sipcast_media::audio::encode_clip;
 pub use tls::TlsRoots;
@@ -47,6 +49,18 @@ pub enum StartError {
     /// No thread or descriptor.
     #[error("a shard cannot be started: {0}")]
     Resources(#[from] io::Error),
+    /// The shard has no right to its core, or there is no such core.
+    #[error("media.cores: shard {shard} cannot run on core {core}: {source}; this process may use {allowed}")]
+    Core {
+        /// The shard.
+        shard: ShardId,
+        /// What it was given.
+        core: u16,
+        /// What the kernel said.
+        source: io::Error,
+        /// Cores that can be given.
+        allowed: ShardCores,
+    },
     /// The shard's thread ended before it was ready.
     #[error("a shard ended while it started")]
     Lost,
@@ -61,9 +75,10 @@ impl Dataplane {
     pub fn start(shards: u16, options: &ShardOptions, roots: &TlsRoots) -> Result<Self, StartError> {
         let (report_sender, reports) = crossbeam::channel::bounded(MAILBOX_REPORTS_MAX);
         let mut dataplane = Self { senders: Vec::new(), reports, threads: Vec::new() };
-        for index in 0..shards.max(1) {
+        let cores = options.cores.assign(shards.max(1), &allowed_cores());
+        for (index, core) in (0..shards.max(1)).zip(cores) {
             let (options, roots) = (options.clone(), roots.clone());
-            match start_shard(ShardId(index), shards.max(1), options, roots, report_sender.clone()) {
+            match start_shard(ShardId(index), shards.max(1), core, options, roots, report_sender.clone()) {
                 Ok((sender, thread)) => {
                     dataplane.senders.push(sender);
                     dataplane.threads.push(thread);
@@ -105,6 +120,7 @@ impl Dataplane {
 fn start_shard(
     id: ShardId,
     shards: u16,
+    core: Option<u16>,
     options: ShardOptions,
     roots: TlsRoots,
     reports: Sender<Report>,
@@ -112,6 +128,11 @@ fn start_shard(
     let (sender, mailbox) = mailbox::mailbox()?;
     let (ready_sender, ready) = crossbeam::channel::bounded(1);
     let thread = std::thread::Builder::new().name(format!("shard-{id}")).spawn(move || {
+        if let Some((core, source)) = core.and_then(|core| Some((core, run_on(core).err()?))) {
+            let allowed = ShardCores::These(allowed_cores());
+            let _ = ready_sender.send(Err(StartError::Core { shard: id, core, source, allowed }));
+            return;
+        }
         // The ring belongs to the thread that makes it (IORING_SETUP_SINGLE_ISSUER).
         match Shard::new(id, shards, &options, &roots, mailbox, reports) {
             Ok(shard) => {

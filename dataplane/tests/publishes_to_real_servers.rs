@@ -4,9 +4,11 @@ mod support;
 
 use std::time::Duration;
 
+use sipcast_contract::cores::ShardCores;
 use sipcast_contract::options::ShardOptions;
 use sipcast_contract::report::Refusal;
 use sipcast_contract::{Report, TargetState};
+use sipcast_dataplane::{Dataplane, TlsRoots};
 
 use support::callee::IDR_INTERVAL;
 use support::deaf_server::{self, Mute};
@@ -170,6 +172,22 @@ fn a_shard_without_traffic_sleeps() {
 }
 
 #[test]
+fn a_core_that_cannot_be_had_is_named() {
+    let (rtp_port_min, rtp_port_max) = port_range(4);
+    let options = ShardOptions {
+        rtp_port_min,
+        rtp_port_max,
+        gather: Duration::ZERO,
+        broadcasts_max: 1,
+        pool_slots: 1024,
+        cores: ShardCores::These(vec![1023]),
+    };
+    let error = Dataplane::start(1, &options, &TlsRoots::none()).expect_err("no such core").to_string();
+    assert!(error.starts_with("media.cores: shard 0 cannot run on core 1023"), "{error}");
+    assert!(error.contains("this process may use 0"), "{error}");
+}
+
+#[test]
 fn a_full_shard_and_an_empty_port_range_say_so() {
     let (rtp_port_min, _) = port_range(4);
     let options = |pairs: u16, broadcasts_max| ShardOptions {
@@ -178,6 +196,7 @@ fn a_full_shard_and_an_empty_port_range_say_so() {
         gather: Duration::ZERO,
         broadcasts_max,
         pool_slots: 1024,
+        cores: ShardCores::Any,
     };
     // Each broadcast takes two pairs.
     let mut node = Node::with(options(1, 8));

@@ -1,5 +1,6 @@
 //! What values must hold beyond their types: ranges, and keys that belong together.
 
+use sipcast_contract::cores::ShardCores;
 use sipcast_control::sip_endpoint::{AudioCodecs, SrtpSuites};
 
 use super::{App, Audio, Config, ConfigError, Grpc, Media, Rest, Sip, Webhook};
@@ -40,7 +41,18 @@ fn media(media: &Media) -> impl IntoIterator<Item = Rule> {
         (media.port_min >= 1024, "media.port_min", "at least 1024"),
         (media.port_max > media.port_min, "media.port_max", "above media.port_min"),
         (media.shards <= 256, "media.shards", "at most 256"),
+        (
+            media.cores.parse::<ShardCores>().is_ok(),
+            "media.cores",
+            "auto, any, or numbers of cores such as 0,2-5",
+        ),
+        (
+            !matches!(media.cores.parse(), Ok(ShardCores::These(cores)) if cores.len() < media.shards.into()),
+            "media.cores",
+            "a core for each of media.shards",
+        ),
         (media.gather_ms <= 20, "media.gather_ms", "from 0 to 20"),
+        (media.sound_wait_ms <= 200, "media.sound_wait_ms", "from 0 to 200"),
         (media.pool_mib == 0 || (4..=127).contains(&media.pool_mib), "media.pool_mib", "0, or from 4 to 127"),
         (media.broadcasts_per_shard_max >= 1, "media.broadcasts_per_shard_max", "at least 1"),
         (media.reorder_wait_ms <= 1000, "media.reorder_wait_ms", "from 0 to 1000"),

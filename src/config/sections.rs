@@ -361,10 +361,15 @@ pub struct Media {
     pub port_max: u16,
     /// Shards; 0: one per core.
     pub shards: u16,
+    /// Where shards run: `auto` (a core for each where there are as many shards as cores), `any`, or the core of each, such as
+    /// `0,2-5`.
+    pub cores: String,
     /// Broadcasts on one shard at most; a further one is refused, and earlier when the shard's core can bear no more.
     pub broadcasts_per_shard_max: usize,
     /// Milliseconds a loaded shard gathers datagrams before it serves them; 0: at once.
     pub gather_ms: u16,
+    /// Milliseconds sound waits at most for the next picture, to be sent with it; 0, as with a `gather_ms` of 0: not at all.
+    pub sound_wait_ms: u16,
     /// Packet memory of each shard, in MiB; 0: as much as `broadcasts_per_shard_max` broadcasts need.
     pub pool_mib: u32,
     /// Milliseconds a missing packet is waited for.
@@ -404,8 +409,10 @@ impl Default for Media {
             port_min: 20_000,
             port_max: 39_999,
             shards: 0,
+            cores: "auto".to_owned(),
             broadcasts_per_shard_max: 500,
             gather_ms: 5,
+            sound_wait_ms: 40,
             pool_mib: 0,
             reorder_wait_ms: 60,
             audio_codecs: "opus, g722, speex/16000, speex/32000, pcmu, pcma, speex/8000".to_owned(),

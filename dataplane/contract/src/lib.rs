@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod command;
+pub mod cores;
 pub mod dtmf;
 pub mod id;
 pub mod latency;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::cores::ShardCores;
+
 /// Which media an order asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MediaWanted {
@@ -22,6 +24,9 @@ pub struct MediaOptions {
     pub keyframe_interval_max: Duration,
     /// Publish silent AAC when the call has no audio (many CDNs refuse video alone).
     pub silent_audio: bool,
+    /// How long sound waits at most for the next picture, to share its send; zero: not at all. Without pictures it never
+    /// waits.
+    pub sound_wait: Duration,
     /// Bit rate that the sender of video is asked to keep to, in bits per second with packet overhead, where the
     /// call agreed on it (TMMBR, RFC 5104 §4.2.1); `None`: not asked.
     pub video_bit_rate_wanted: Option<u32>,
@@ -34,6 +39,7 @@ impl Default for MediaOptions {
             reorder_wait: Duration::from_millis(60),
             keyframe_interval_max: Duration::from_secs(2),
             silent_audio: true,
+            sound_wait: Duration::from_millis(40),
             video_bit_rate_wanted: None,
         }
     }
@@ -74,4 +80,6 @@ pub struct ShardOptions {
     pub broadcasts_max: usize,
     /// Pool slots, each of [`crate::limits::SLOT_LEN`] bytes.
     pub pool_slots: u32,
+    /// Where the shards run.
+    pub cores: ShardCores,
 }

@@ -248,13 +248,11 @@ impl Shard {
         }
     }
 
-    /// A send of `target` is whole. Most targets have nothing more to say then, and their broadcast need not be served.
+    /// A send of `target` is whole.
     fn tell_sent(&mut self, slot: u32, target: TargetId, bytes: usize) {
         let now = self.clock.now();
         let Some(broadcast) = self.broadcasts.get_mut(slot) else { return };
-        let Some(target) = broadcast.pipeline.target_mut(target) else { return };
-        target.handle_sent(bytes, now);
-        if target.wants_service() {
+        if broadcast.pipeline.handle_sent(target, bytes, now) {
             self.touch(slot);
         }
     }

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::Receiver;
+use sipcast_contract::cores::ShardCores;
 use sipcast_contract::options::ShardOptions;
 use sipcast_contract::report::Refusal;
 use sipcast_contract::statistics::{BroadcastStatistics, ShardStatistics, TargetStatistics};
@@ -45,7 +46,14 @@ impl Node {
     pub fn trusting(pool_slots: u32, roots: &TlsRoots) -> Self {
         let (rtp_port_min, rtp_port_max) = port_range(20);
         let gather = Duration::from_millis(5);
-        let options = ShardOptions { rtp_port_min, rtp_port_max, gather, broadcasts_max: 8, pool_slots };
+        let options = ShardOptions {
+            rtp_port_min,
+            rtp_port_max,
+            gather,
+            broadcasts_max: 8,
+            pool_slots,
+            cores: ShardCores::Any,
+        };
         Self::begun(&options, roots)
     }
 

@@ -35,6 +35,8 @@ const WANT: usize = 2_048;
 /// Slots of the pool: twice what the kernel holds, and room for an IDR picture and sound of each call.
 const SLOTS: u16 = 2_048;
 const SLOTS_PER_CALL: u16 = 64;
+/// Segments of sound that wait for a picture.
+const SOUND_SEGMENTS_MAX: usize = 24;
 /// Longest wait without any datagram.
 const IDLE: Duration = Duration::from_secs(1);
 /// Octets of an RTP header without CSRCs and extension (RFC 3550 §5.1).
@@ -85,6 +87,8 @@ struct Call {
     /// Messages for the next send.
     out: Vec<Segment>,
     is_sending: bool,
+    /// A picture waits to be sent, or much sound.
+    is_due: bool,
     is_touched: bool,
 }
 
@@ -157,9 +161,13 @@ impl Floor {
         match (completion.tag, completion.outcome) {
             (Tag::Audio(_), Outcome::Datagram(Datagram { payload, .. })) => {
                 call.sound.push(&payload, &mut self.arena, &mut call.out)?;
+                // Sound goes with the next picture, if there is one.
+                call.is_due |= call.out.len() > SOUND_SEGMENTS_MAX;
             }
             (Tag::Video(_), Outcome::Datagram(Datagram { payload, .. })) => {
+                let before = call.out.len();
                 call.pictures.push(payload, &mut self.arena, &mut call.out)?;
+                call.is_due |= call.out.len() > before;
             }
             (Tag::Sent(_), Outcome::Done(_)) => call.is_sending = false,
             (Tag::Sent(_), outcome) => anyhow::bail!("call {number}: the send failed: {outcome:?}"),
@@ -169,7 +177,7 @@ impl Floor {
         if completion.ended && !matches!(completion.tag, Tag::Sent(_)) {
             self.ended.push(completion.tag);
         }
-        if !std::mem::replace(&mut call.is_touched, true) {
+        if call.is_due && !std::mem::replace(&mut call.is_touched, true) {
             self.touched.push(number);
         }
         Ok(())
@@ -179,12 +187,13 @@ impl Floor {
     fn flush(&mut self, number: u16) -> anyhow::Result<()> {
         let call = &mut self.calls[usize::from(number)];
         call.is_touched = false;
-        if call.is_sending || call.out.is_empty() {
+        if call.is_sending {
             return Ok(());
         }
         anyhow::ensure!(call.out.len() <= IOVECS_MAX, "call {number}: the server does not keep up");
         self.ring.send(&call.target, &mut call.out, Tag::Sent(number));
         call.is_sending = true;
+        call.is_due = false;
         Ok(())
     }
 }
@@ -211,6 +220,7 @@ fn open_call(options: &FloorOptions, number: u16) -> anyhow::Result<Call> {
         sound: Sound::new(message_stream)?,
         out: Vec::with_capacity(IOVECS_MAX),
         is_sending: false,
+        is_due: false,
         is_touched: false,
     })
 }

@@ -138,10 +138,7 @@ impl PcmQueue {
                 }
                 Run::Samples(run) => {
                     let taken = (*run).min(room.len() / format.channels);
-                    for (sample, queued) in room.iter_mut().zip(self.samples.drain(..taken * format.channels))
-                    {
-                        *sample = queued;
-                    }
+                    take_front(&mut self.samples, &mut room[..taken * format.channels]);
                     *run -= taken;
                     (taken, *run > 0)
                 }
@@ -184,6 +181,20 @@ impl PcmQueue {
             };
         }
         held >= len
+    }
+}
+
+/// Moves as many samples as `out` has room for off the front of `queue`, which holds them.
+fn take_front(queue: &mut VecDeque<i16>, out: &mut [i16]) {
+    let (front, back) = queue.as_slices();
+    let (first, second) = out.split_at_mut(front.len().min(out.len()));
+    first.copy_from_slice(&front[..first.len()]);
+    second.copy_from_slice(&back[..second.len()]);
+    if out.len() < queue.len() {
+        queue.drain(..out.len());
+    } else {
+        // Begins at the start of its memory again, which is warm; else it would go round through all of it.
+        queue.clear();
     }
 }
 

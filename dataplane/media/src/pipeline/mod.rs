@@ -11,6 +11,7 @@
 //! Rule of use: after each `handle_*`, `set_*` or target operation, poll until `None`.
 
 mod audio;
+mod departure;
 mod early;
 mod keep_alive;
 mod picture_playback;
@@ -125,7 +126,7 @@ impl Pipeline {
         Self {
             audio: AudioPath::new(options, seed, now),
             video: VideoPath::new(options, seed, now),
-            publication: Publication::new(),
+            publication: Publication::new(options.sound_wait),
             studio: None,
             audio_service: Service::default(),
             video_service: Service::default(),
@@ -390,7 +391,10 @@ impl Pipeline {
 
     /// Whether a target may have something to send that it had not when this was last asked.
     pub fn take_send_due(&mut self) -> bool {
-        std::mem::take(&mut self.is_send_due) | std::mem::take(&mut self.publication.is_pushed)
+        if std::mem::take(&mut self.is_send_due) {
+            self.publication.departure.push();
+        }
+        self.publication.departure.take()
     }
 
     /// The next event.
@@ -440,6 +444,16 @@ impl Pipeline {
     pub fn target_mut(&mut self, id: TargetId) -> Option<&mut Target> {
         self.is_send_due = true;
         self.sending_target_mut(id)
+    }
+
+    /// A send of a target is whole. Gives whether the broadcast has to be served for it: most targets have nothing more to
+    /// say then.
+    pub fn handle_sent(&mut self, id: TargetId, bytes: usize, now: Timestamp) -> bool {
+        let Some(target) = self.sending_target_mut(id) else { return false };
+        target.handle_sent(bytes, now);
+        let wants_service = target.wants_service();
+        self.is_send_due |= wants_service;
+        wants_service
     }
 
     /// A target, to take what it sends.

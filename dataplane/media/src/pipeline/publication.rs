@@ -12,6 +12,7 @@ use sipcast_contract::sound::{LINES_OUT_MAX, LineId};
 use sipcast_contract::{RtmpTarget, TargetAudio, TargetId, Timestamp};
 use sipcast_pool::Segment;
 
+use super::departure::Departure;
 use super::published::Published;
 use super::targets::{Sound, TargetRefused, Targets};
 use crate::flv::audio::SoundFormat;
@@ -34,8 +35,7 @@ pub(super) struct Publication {
     pub(super) idr_pictures: u64,
     pub(super) aac_frames: u64,
     pub(super) published: Published,
-    /// Something went to the targets, until the pipeline takes notice.
-    pub(super) is_pushed: bool,
+    pub(super) departure: Departure,
     media_started: Announcement,
     picture_size: Announcement,
     /// To other broadcasts; usually none.
@@ -84,7 +84,8 @@ enum Announcement {
 }
 
 impl Publication {
-    pub(super) fn new() -> Self {
+    /// `sound_wait`: as [`MediaOptions::sound_wait`](sipcast_contract::MediaOptions).
+    pub(super) fn new(sound_wait: Duration) -> Self {
         Self {
             targets: Targets::default(),
             tracks: Rc::new(tracks(None, None)),
@@ -97,7 +98,7 @@ impl Publication {
             idr_pictures: 0,
             aac_frames: 0,
             published: Published::default(),
-            is_pushed: false,
+            departure: Departure::new(sound_wait),
             media_started: Announcement::Silent,
             picture_size: Announcement::Silent,
             pictures: Vec::new(),
@@ -191,6 +192,7 @@ impl Publication {
         if self.start == Start::Started {
             self.published.push_source(message);
             self.targets.push_sound(Sound::Source, message, silence);
+            self.departure.push_sound(message.arrival);
             self.note_started(true);
         }
     }
@@ -206,6 +208,7 @@ impl Publication {
             self.copy_picture(message);
         }
         self.targets.push_picture(message);
+        self.departure.push_picture(message.arrival);
         self.note_started(true);
     }
 
@@ -215,6 +218,7 @@ impl Publication {
             self.aac_frames += 1;
             self.published.push_sound(message);
             self.targets.push_sound(Sound::Aac, message, silence);
+            self.departure.push_sound(message.arrival);
             self.note_started(is_real);
         }
     }
@@ -230,6 +234,7 @@ impl Publication {
         {
             self.open(now);
         }
+        self.departure.handle_timeout(now);
         self.targets.handle_timeout(now);
     }
 
@@ -238,7 +243,7 @@ impl Publication {
             Start::Held { until } => Some(until),
             Start::Idle | Start::Started => None,
         };
-        held_until.into_iter().chain(self.targets.next_timeout()).min()
+        [held_until, self.departure.next_timeout(), self.targets.next_timeout()].into_iter().flatten().min()
     }
 
     /// `true` once, when the first picture or sound of the peer was published to some target.
@@ -283,12 +288,11 @@ impl Publication {
             self.tracks = Rc::new(tracks(self.video.as_ref(), self.audio.as_ref()));
             self.source_tracks = self.source.map(|format| Rc::new(source_tracks(&self.tracks, format)));
             self.targets.set_tracks(&self.tracks, self.source_tracks.as_ref(), now);
-            self.is_pushed = true;
+            self.departure.push();
         }
     }
 
     fn note_started(&mut self, is_real: bool) {
-        self.is_pushed = true;
         if is_real && self.media_started == Announcement::Silent && self.targets.is_any_publishing() {
             self.media_started = Announcement::Due;
         }

@@ -384,7 +384,7 @@ mod tests {
         let mut pull = pull();
         let pool = Pool::new(256, 2048);
         let mut ws = Workspace::new(pool.clone());
-        let (mut lines, mut publication) = (LinesOut::default(), Publication::new());
+        let (mut lines, mut publication) = (LinesOut::default(), Publication::new(Duration::ZERO));
         let (sender, receiver) = sipcast_contract::sound::line();
         assert!(lines.add(sipcast_contract::sound::LineId(1), sender));
         let mut bodies: Vec<(bool, Vec<u8>)> = vec![

@@ -162,7 +162,15 @@ impl SendQueue {
     /// The next segment of the message that was begun.
     pub fn next_segment(&mut self) -> Option<Segment> {
         self.open = self.open.checked_sub(1)?;
-        self.segments.pop_front()
+        let segment = self.segments.pop_front();
+        if self.segments.is_empty() {
+            // Both begin at the start of their memory again, which is warm.
+            self.segments.clear();
+            if self.records.is_empty() {
+                self.records.clear();
+            }
+        }
+        segment
     }
 
     /// Segments of the next message; 0 when tracks or nothing come next.

@@ -52,6 +52,8 @@ pub struct Sent {
 }
 
 pub struct World {
+    /// Milliseconds in which a send was due.
+    pub sends_due: u64,
     pub seed: u64,
     pub now: Timestamp,
     pub pipeline: Pipeline,
@@ -139,6 +141,7 @@ impl World {
             sinks: BTreeMap::new(),
             events: Vec::new(),
             sent: Vec::new(),
+            sends_due: 0,
         }
     }
 
@@ -238,6 +241,8 @@ impl World {
         if self.pipeline.next_timeout().is_some_and(|at| at <= self.now) {
             self.pipeline.handle_timeout(self.now, &mut self.workspace);
         }
+        // The world sends at once, whatever is due: what the driver would do is counted.
+        self.sends_due += u64::from(self.pipeline.take_send_due());
         self.sinks.values_mut().for_each(Sink::pass_millisecond);
         self.drain();
         let next = self.pipeline.next_timeout();
@@ -293,7 +298,7 @@ impl World {
         let start = self.datagrams.slot_address(0) as usize;
         let end = start + self.datagrams.slots() as usize * self.datagrams.slot_len();
         for (id, sink) in &mut self.sinks {
-            let Some(target) = self.pipeline.target_mut(*id) else { continue };
+            let Some(target) = self.pipeline.sending_target_mut(*id) else { continue };
             while sink.takes_bytes() {
                 let arrived = sink.arrive();
                 if arrived > 0 {
