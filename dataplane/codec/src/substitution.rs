@@ -8,8 +8,10 @@
 /// Concealment of one stream.
 #[derive(Clone, Debug)]
 pub struct Substitution {
-    /// The latest samples, substitutes included.
+    /// The latest samples, substitutes included, as a ring.
     history: Box<[i16]>,
+    /// Where the oldest of them is.
+    oldest: usize,
     /// The pitch period that is repeated.
     period: Box<[i16]>,
     period_len: usize,
@@ -26,6 +28,7 @@ impl Substitution {
         let per_ms = rate_hz as usize / 1_000;
         Self {
             history: vec![0; HISTORY_MS * per_ms].into(),
+            oldest: 0,
             period: vec![0; PERIOD_MAX_MS * per_ms].into(),
             period_len: 0,
             substituted: 0,
@@ -97,16 +100,16 @@ impl Substitution {
 
     fn remember(&mut self, samples: &[i16]) {
         let len = self.history.len();
-        if samples.len() >= len {
-            self.history.copy_from_slice(&samples[samples.len() - len..]);
-        } else {
-            self.history.copy_within(samples.len().., 0);
-            self.history[len - samples.len()..].copy_from_slice(samples);
-        }
+        let samples = &samples[samples.len().saturating_sub(len)..];
+        let (first, second) = samples.split_at(samples.len().min(len - self.oldest));
+        self.history[self.oldest..][..first.len()].copy_from_slice(first);
+        self.history[..second.len()].copy_from_slice(second);
+        self.oldest = (self.oldest + samples.len()) % len;
     }
 
     /// Appendix I §I.2.3: the lag from 5 to 15 ms at which the last 20 ms resemble what was before them most.
     fn find_period(&mut self) {
+        self.history.rotate_left(std::mem::take(&mut self.oldest));
         let len = self.history.len();
         let window = WINDOW_MS * self.per_ms;
         let (least, most) = (PERIOD_MIN_MS * self.per_ms, PERIOD_MAX_MS * self.per_ms);

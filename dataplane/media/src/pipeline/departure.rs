@@ -8,6 +8,10 @@ use sipcast_contract::Timestamp;
 /// How long after a picture sound still waits for the next one: five pictures a second and more are worth to wait for.
 const PICTURES_FLOW: Duration = Duration::from_millis(200);
 
+/// How much later than it may wait sound is sent at the latest. Until then it is sent by the next datagram, as sound comes
+/// oftener than this: a timer for each wait would cost as much as the send that is saved.
+const TIMER_GRACE: Duration = Duration::from_millis(160);
+
 /// One broadcast's next send.
 #[derive(Debug)]
 pub(super) struct Departure {
@@ -46,20 +50,17 @@ impl Departure {
         }
     }
 
-    pub(super) fn handle_timeout(&mut self, now: Timestamp) {
-        self.is_due |= self.sound_until.take_if(|until| *until <= now).is_some();
+    pub(super) fn next_timeout(&self) -> Option<Timestamp> {
+        self.sound_until.map(|until| until + TIMER_GRACE)
     }
 
-    pub(super) const fn next_timeout(&self) -> Option<Timestamp> {
-        self.sound_until
-    }
-
-    /// Whether a send is due; it takes all that waits.
-    pub(super) fn take(&mut self) -> bool {
-        if self.is_due {
+    /// Whether a send is due at `now`; it takes all that waits.
+    pub(super) fn take(&mut self, now: Timestamp) -> bool {
+        let is_due = std::mem::take(&mut self.is_due) || self.sound_until.is_some_and(|until| until <= now);
+        if is_due {
             self.sound_until = None;
         }
-        std::mem::take(&mut self.is_due)
+        is_due
     }
 }
 
@@ -77,42 +78,41 @@ mod tests {
     fn sound_goes_with_the_next_picture() {
         let mut departure = Departure::new(WAIT);
         departure.push_picture(at(100));
-        assert!(departure.take());
+        assert!(departure.take(at(100)));
         departure.push_sound(at(110));
         departure.push_sound(at(130));
-        assert!(!departure.take());
-        assert_eq!(departure.next_timeout(), Some(at(150)), "by the first that waits");
+        assert!(!departure.take(at(130)));
         departure.push_picture(at(133));
-        assert!(departure.take() && !departure.take());
+        assert!(departure.take(at(133)) && !departure.take(at(133)));
         assert_eq!(departure.next_timeout(), None);
     }
 
     #[test]
-    fn sound_that_has_waited_goes_alone() {
+    fn sound_that_has_waited_goes_with_the_next_datagram_or_by_a_timer() {
         let mut departure = Departure::new(WAIT);
         departure.push_picture(at(100));
-        departure.take();
+        departure.take(at(100));
         departure.push_sound(at(110));
-        departure.handle_timeout(at(149));
-        assert!(!departure.take());
-        departure.handle_timeout(at(150));
+        assert!(!departure.take(at(149)));
+        departure.push_sound(at(131));
+        assert_eq!(departure.next_timeout(), Some(at(310)), "by the first that waits");
+        assert!(departure.take(at(150)));
         assert_eq!(departure.next_timeout(), None);
-        assert!(departure.take());
     }
 
     #[test]
     fn sound_waits_for_no_picture_where_none_come_or_it_shall_not() {
         let mut without = Departure::new(WAIT);
         without.push_sound(at(10));
-        assert!(without.take());
+        assert!(without.take(at(10)));
         without.push_picture(at(20));
-        without.take();
+        without.take(at(20));
         without.push_sound(at(220));
-        assert!(without.take(), "the pictures have stopped");
+        assert!(without.take(at(220)), "the pictures have stopped");
         let mut at_once = Departure::new(Duration::ZERO);
         at_once.push_picture(at(20));
-        at_once.take();
+        at_once.take(at(20));
         at_once.push_sound(at(21));
-        assert!(at_once.take());
+        assert!(at_once.take(at(21)));
     }
 }

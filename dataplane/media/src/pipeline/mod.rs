@@ -394,7 +394,7 @@ impl Pipeline {
         if std::mem::take(&mut self.is_send_due) {
             self.publication.departure.push();
         }
-        self.publication.departure.take()
+        self.publication.departure.take(self.now)
     }
 
     /// The next event.

@@ -234,7 +234,6 @@ impl Publication {
         {
             self.open(now);
         }
-        self.departure.handle_timeout(now);
         self.targets.handle_timeout(now);
     }
 

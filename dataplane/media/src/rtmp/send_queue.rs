@@ -113,7 +113,11 @@ impl SendQueue {
         if !self.make_room(&queued) {
             return;
         }
-        self.segments.extend(message.body.iter().filter(|segment| !segment.is_empty()).cloned());
+        if segments == message.body.len() {
+            self.segments.extend(message.body.iter().cloned());
+        } else {
+            self.segments.extend(message.body.iter().filter(|segment| !segment.is_empty()).cloned());
+        }
         self.records.push_back(Record::Message(queued));
         self.bytes += bytes;
         if kind == MessageKind::IdrPicture {
