@@ -368,7 +368,7 @@ pub struct Media {
     pub broadcasts_per_shard_max: usize,
     /// Milliseconds a loaded shard gathers datagrams before it serves them; 0: at once.
     pub gather_ms: u16,
-    /// Milliseconds sound waits at most for the next picture, to be sent with it; 0, as with a `gather_ms` of 0: not at all.
+    /// Milliseconds sound waits for the next picture, to be sent with it; 0, as with a `gather_ms` of 0: not at all.
     pub sound_wait_ms: u16,
     /// Packet memory of each shard, in MiB; 0: as much as `broadcasts_per_shard_max` broadcasts need.
     pub pool_mib: u32,

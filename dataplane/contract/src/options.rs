@@ -24,8 +24,8 @@ pub struct MediaOptions {
     pub keyframe_interval_max: Duration,
     /// Publish silent AAC when the call has no audio (many CDNs refuse video alone).
     pub silent_audio: bool,
-    /// How long sound waits at most for the next picture, to share its send; zero: not at all. Without pictures it never
-    /// waits.
+    /// How long sound waits for the next picture, to share its send; then it goes with the next datagram. Zero: not at all.
+    /// Without pictures it never waits.
     pub sound_wait: Duration,
     /// Bit rate that the sender of video is asked to keep to, in bits per second with packet overhead, where the
     /// call agreed on it (TMMBR, RFC 5104 §4.2.1); `None`: not asked.
