@@ -128,7 +128,9 @@ fn start_shard(
     let (sender, mailbox) = mailbox::mailbox()?;
     let (ready_sender, ready) = crossbeam::channel::bounded(1);
     let thread = std::thread::Builder::new().name(format!("shard-{id}")).spawn(move || {
-        if let Some((core, source)) = core.and_then(|core| Some((core, run_on(core).err()?))) {
+        let refused = core.and_then(|core| Some((core, run_on(core).err()?)));
+        // A core that nobody asked for is done without: sandboxes forbid the choice.
+        if let Some((core, source)) = refused.filter(|_| options.cores != ShardCores::Auto) {
             let allowed = ShardCores::These(allowed_cores());
             let _ = ready_sender.send(Err(StartError::Core { shard: id, core, source, allowed }));
             return;
