@@ -8,6 +8,9 @@ use super::{App, Audio, Config, ConfigError, Grpc, Media, Rest, Sip, Webhook};
 /// Whether it holds, the key that is wrong if not, what is expected there.
 type Rule = (bool, &'static str, &'static str);
 
+/// Threads of the dataplane.
+const SHARDS_MAX: usize = 256;
+
 /// # Errors
 /// The first rule that does not hold.
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
@@ -40,16 +43,17 @@ fn media(media: &Media) -> impl IntoIterator<Item = Rule> {
     [
         (media.port_min >= 1024, "media.port_min", "at least 1024"),
         (media.port_max > media.port_min, "media.port_max", "above media.port_min"),
-        (media.shards <= 256, "media.shards", "at most 256"),
+        (usize::from(media.shards) <= SHARDS_MAX, "media.shards", "at most 256"),
         (
             media.cores.parse::<ShardCores>().is_ok(),
             "media.cores",
-            "auto, any, or numbers of cores such as 0,2-5",
+            "auto, any, or numbers of cores, each once, such as 0,2-5",
         ),
         (
-            !matches!(media.cores.parse(), Ok(ShardCores::These(cores)) if cores.len() < media.shards.into()),
+            !matches!(media.cores.parse(), Ok(ShardCores::These(cores))
+                if !(media.shards.into()..=SHARDS_MAX).contains(&cores.len())),
             "media.cores",
-            "a core for each of media.shards",
+            "a core for each of media.shards, and at most 256",
         ),
         (media.gather_ms <= 20, "media.gather_ms", "from 0 to 20"),
         (media.sound_wait_ms <= 200, "media.sound_wait_ms", "from 0 to 200"),

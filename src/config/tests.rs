@@ -91,8 +91,15 @@ fn each_source_names_itself_in_its_error() {
     assert!(text(&[], &[("rest.port", "1")]).contains("--set rest.port"));
     assert!(text(&[], &[("media.gather_ms", "21")]).contains("media.gather_ms must be from 0 to 20"));
     assert!(text(&[], &[("media.cores", "two")]).contains("media.cores must be auto, any, or numbers"));
-    let more = [("media.cores", "0,1"), ("media.shards", "3")];
-    assert!(text(&[], &more).contains("media.cores must be a core for each of media.shards"));
+    for more in
+        [[("media.cores", "0,1"), ("media.shards", "3")], [("media.cores", "0-256"), ("media.shards", "0")]]
+    {
+        let text = text(&[], &more);
+        assert!(
+            text.contains("media.cores must be a core for each of media.shards, and at most 256"),
+            "{text}"
+        );
+    }
     assert!(
         text(&[], &[("media.sound_wait_ms", "201")]).contains("media.sound_wait_ms must be from 0 to 200")
     );

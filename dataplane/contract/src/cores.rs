@@ -16,17 +16,9 @@ pub enum ShardCores {
     These(Vec<u16>),
 }
 
-/// The text is none that `media.cores` may have.
+/// The text is none that `media.cores` may have: a core is no number below [`CORE_MAX`] or named twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoCores;
-
-impl std::error::Error for NoCores {}
-
-impl fmt::Display for NoCores {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "expected auto, any, or numbers of cores below {CORE_MAX} such as 0,2-5")
-    }
-}
 
 /// The kernel's sets of cores hold so many (`CPU_SETSIZE`).
 pub const CORE_MAX: u16 = 1024;
@@ -57,7 +49,8 @@ impl FromStr for ShardCores {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
             let core = |text: &str| text.trim().parse().ok().filter(|core| *core < CORE_MAX).ok_or(NoCores);
             let (first, last): (u16, u16) = (core(first)?, core(last)?);
-            if last < first || cores.len() > usize::from(CORE_MAX) {
+            // A core named again would have two shards; so there are never more than there are numbers.
+            if last < first || cores.iter().any(|core| (first..=last).contains(core)) {
                 return Err(NoCores);
             }
             cores.extend(first..=last);
@@ -88,7 +81,7 @@ mod tests {
         let parse = |text: &str| text.parse::<ShardCores>();
         assert_eq!(parse("0, 2-4,9"), Ok(ShardCores::These(vec![0, 2, 3, 4, 9])));
         assert_eq!(parse(" any "), Ok(ShardCores::Any));
-        for wrong in ["", "all", "1,", "4-2", "-1", "1024", "0-99999"] {
+        for wrong in ["", "all", "1,", "4-2", "-1", "1024", "0-99999", "1,0-2"] {
             assert_eq!(parse(wrong), Err(NoCores), "{wrong}");
         }
         for text in ["auto", "any", "0,2,3"] {
