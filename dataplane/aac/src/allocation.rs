@@ -4,11 +4,9 @@
 //! Noise follows the energy that masks it by a power law: louder bands get more noise, and less than in proportion.
 //! What one band masks in its neighbours falls off on both sides.
 
-use std::sync::LazyLock;
-
 use crate::codebook::DIFFERENCE_MAX;
 use crate::layout::{BANDS_MAX, Layout};
-use crate::log2::log2;
+use crate::log2::{exp2, log2};
 use crate::quantizer::UNITY;
 use crate::rate_control::Estimate;
 
@@ -41,6 +39,13 @@ const VALUE_MAX_LOG2: f32 = 12.97;
 /// Least scale factor of any use: its noise is 12 dB below that of samples of 16 bits.
 const FINEST: f32 = 112.0;
 
+/// The greatest number below 1 but for what rounding needs: what this is added to is cut to the next whole number.
+const BELOW_ONE: f32 = 0.9999;
+
+/// Bands that are looked at together: two vectors' worth. What is kept of bands is kept in whole ones.
+const LANES: usize = 8;
+const _: () = assert!(BANDS_MAX.is_multiple_of(LANES));
+
 /// Bands below this amplitude, in binary logarithms, are silent.
 const SILENT: f32 = -10.0;
 
@@ -59,9 +64,19 @@ impl Demand {
         self.count = layout.bands();
         for band in 0..self.count {
             let range = layout.band(band);
-            let energy = self.measure(band, &lines[range.clone()], &powers[range.clone()]);
-            self.maskers[band] = (0.5 * log2(energy / range.len() as f32)).max(SILENT);
+            let energy = self.add_up(band, &lines[range.clone()], &powers[range.clone()]);
+            self.maskers[band] = energy / range.len() as f32;
         }
+        // What fills the last vector up is silent and has no lines, so that it costs no bits.
+        let end = self.count.next_multiple_of(LANES);
+        for values in [&mut self.widths, &mut self.levels, &mut self.maskers, &mut self.peaks] {
+            values[self.count..end].fill(0.0);
+        }
+        for masker in &mut self.maskers[..end] {
+            let masks = 0.5 * log2(*masker);
+            *masker = if masks > SILENT { masks } else { SILENT };
+        }
+        self.measure(0..end);
         for group in 0..layout.groups().len() {
             self.spread(group * layout.group_bands..(group + 1) * layout.group_bands);
         }
@@ -74,21 +89,31 @@ impl Demand {
 
     /// A band holds other lines now, and something else masks there.
     pub(crate) fn change(&mut self, band: usize, lines: &[f32], powers: &[f32], masker: f32) {
-        self.measure(band, lines, powers);
+        self.add_up(band, lines, powers);
+        self.measure(band..band + 1);
         self.maskers[band] = masker;
     }
 
-    /// Notes all of a band but what masks; gives its energy.
-    fn measure(&mut self, band: usize, lines: &[f32], powers: &[f32]) -> f32 {
+    /// Notes width, mean and peak of a band's powers; gives its energy.
+    fn add_up(&mut self, band: usize, lines: &[f32], powers: &[f32]) -> f32 {
         let width = lines.len() as f32;
         let Sums { energy, power, peak } = sums(lines, powers);
         self.widths[band] = width;
-        self.levels[band] = log2(power / width);
+        self.levels[band] = power / width;
         self.peaks[band] = peak;
-        // peak 2^(-3/16 (sf - 100)) must stay below the greatest value.
-        let legal = UNITY + (log2(peak) - VALUE_MAX_LOG2) * (16.0 / 3.0);
-        self.floors[band] = legal.max(FINEST);
         energy
+    }
+
+    /// Makes levels of mean powers, and floors of peaks.
+    fn measure(&mut self, bands: std::ops::Range<usize>) {
+        let levels = &mut self.levels[bands.clone()];
+        let peaks = &self.peaks[bands.clone()];
+        for ((level, floor), peak) in levels.iter_mut().zip(&mut self.floors[bands]).zip(peaks) {
+            *level = log2(*level);
+            // peak 2^(-3/16 (sf - 100)) must stay below the greatest value.
+            let legal = UNITY + (log2(*peak) - VALUE_MAX_LOG2) * (16.0 / 3.0);
+            *floor = if legal > FINEST { legal } else { FINEST };
+        }
     }
 
     fn spread(&mut self, bands: std::ops::Range<usize>) {
@@ -106,30 +131,46 @@ impl Demand {
 
     /// Adds about how many bits the values take at a gain.
     pub(crate) fn estimate(&self, gain: f32, sum: &mut Estimate) {
-        let bands = self.widths.iter().zip(&self.levels).zip(&self.maskers).zip(&self.floors);
-        for (((width, level), masker), floor) in bands.take(self.count) {
+        let end = self.count.next_multiple_of(LANES);
+        let (mut bits, mut fewer) = ([0.0; BANDS_MAX], [0.0; BANDS_MAX]);
+        let known = self.levels[..end].iter().zip(&self.maskers[..end]).zip(&self.floors[..end]);
+        let sought = self.widths[..end].iter().zip(&mut bits[..end]).zip(&mut fewer[..end]);
+        for (((level, masker), floor), ((width, bits), fewer)) in known.zip(sought) {
             let wanted = gain + SLOPE * masker;
             let scale_factor = if wanted > *floor { wanted } else { *floor };
-            let [bits, slope] = line_bits(level - 0.1875 * (scale_factor - UNITY));
-            sum.bits += width * bits;
-            sum.fewer += if wanted > *floor { 0.1875 * width * slope } else { 0.0 };
+            let [of_line, slope] = line_bits(level - 0.1875 * (scale_factor - UNITY));
+            *bits = width * of_line;
+            *fewer = if wanted > *floor { width * slope } else { 0.0 };
         }
+        sum.bits += total(&bits[..end]);
+        sum.fewer += 0.1875 * total(&fewer[..end]);
     }
 
     /// The scale factors at a gain.
     pub(crate) fn scale_factors(&self, gain: f32, out: &mut [u8; BANDS_MAX]) {
         // Neighbours differ by no more than can be coded; what is louder rules.
-        let highest = (0..self.count).map(|band| self.floors[band]).fold(0.0, f32::max).ceil();
-        let mut least = 0.0_f32;
-        for band in 0..self.count {
-            least = least.max(gain + SLOPE * self.maskers[band]);
-        }
-        let least = least.max(highest) - DIFFERENCE_MAX as f32;
-        for (band, out) in out.iter_mut().enumerate().take(self.count) {
-            let wanted = (gain + SLOPE * self.maskers[band] + 0.5).floor();
-            *out = wanted.max(self.floors[band].ceil()).max(least).clamp(0.0, 255.0) as u8;
+        let bands = || self.maskers.iter().zip(&self.floors).take(self.count);
+        let wanted = |masker: &f32| gain + SLOPE * masker;
+        let highest = bands().fold(0.0_f32, |highest, (masker, floor)| {
+            let highest = if wanted(masker) > highest { wanted(masker) } else { highest };
+            if *floor > highest { *floor } else { highest }
+        });
+        let least = highest as i32 + 1 - DIFFERENCE_MAX;
+        for (out, (masker, floor)) in out.iter_mut().zip(bands()) {
+            // Rounded to the nearest, and up; what is below 0 is raised all the same.
+            let wanted = (wanted(masker) + 0.5) as i32;
+            *out = wanted.max((floor + BELOW_ONE) as i32).max(least).clamp(0, 255) as u8;
         }
     }
+}
+
+/// The sum of values, whole vectors of them.
+fn total(values: &[f32]) -> f32 {
+    let mut lanes = [0.0; LANES];
+    for values in values.as_chunks::<LANES>().0 {
+        lanes.iter_mut().zip(values).for_each(|(lane, value)| *lane += value);
+    }
+    lanes.iter().sum()
 }
 
 struct Sums {
@@ -156,21 +197,8 @@ fn sums(lines: &[f32], powers: &[f32]) -> Sums {
 }
 
 /// Bits of a line in a band whose mean magnitude is `2^level`, and how many more when the level grows by 1.
+#[inline(always)]
 fn line_bits(level: f32) -> [f32; 2] {
-    /// Bits, and how many more they are at the next step.
-    static TABLE: LazyLock<[[f32; 2]; STEPS]> = LazyLock::new(|| {
-        let bits = |step: usize| {
-            let level = step as f32 / STEPS_PER_UNIT + LOWEST;
-            (1.0 + 5.4 * level.exp2()).log2()
-        };
-        std::array::from_fn(|step| [bits(step), bits(step + 1) - bits(step)])
-    });
-    let at = ((level - LOWEST) * STEPS_PER_UNIT).clamp(0.0, STEPS as f32 - 0.01);
-    let step = at as u16;
-    let [bits, more] = TABLE[usize::from(step) % STEPS];
-    [bits + (at - f32::from(step)) * more, more * STEPS_PER_UNIT]
+    let states = 5.4 * exp2(level);
+    [log2(1.0 + states), states / (1.0 + states)]
 }
-
-const LOWEST: f32 = -8.0;
-const STEPS_PER_UNIT: f32 = 4.0;
-const STEPS: usize = 128;

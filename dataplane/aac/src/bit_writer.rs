@@ -3,33 +3,46 @@
 /// Writes to the front of a buffer.
 pub(crate) struct BitWriter<'a> {
     out: &'a mut [u8],
-    /// Bytes that are written out.
+    /// Whole bytes that are written.
     len: usize,
-    /// The lowest `waiting` bits are not yet: fewer than 32.
+    /// Those bits behind them that are no whole byte yet, from the highest bit on: fewer than 8. They are written, too.
     bits: u64,
     waiting: u32,
 }
 
 impl<'a> BitWriter<'a> {
+    /// Most bits of one [`BitWriter::put`].
+    pub(crate) const BITS_MAX: u32 = 56;
+
     /// What does not fit into `out` is dropped; the caller knows the length beforehand.
     pub(crate) fn new(out: &'a mut [u8]) -> Self {
         Self { out, len: 0, bits: 0, waiting: 0 }
     }
 
-    /// Writes the lowest `count` bits of `value`, at most 32; those above must be 0.
+    /// Writes the lowest `count` bits of `value`, at most [`BitWriter::BITS_MAX`]; those above must be 0.
+    ///
+    /// Without a branch that depends on the bits: lengths of code words cannot be foretold.
     #[inline(always)]
-    pub(crate) fn put(&mut self, value: u32, count: u32) {
-        debug_assert!(count <= 32 && u64::from(value) >> count == 0);
-        self.bits = self.bits << count | u64::from(value);
-        self.waiting += count;
-        if self.waiting >= 32 {
-            self.waiting -= 32;
-            let word = (self.bits >> self.waiting) as u32;
-            if let Some(out) = self.out.get_mut(self.len..self.len + 4) {
-                out.copy_from_slice(&word.to_be_bytes());
-            }
-            self.len += 4;
+    pub(crate) fn put(&mut self, value: u64, count: u32) {
+        debug_assert!(count <= Self::BITS_MAX && value >> count == 0);
+        let waiting = self.waiting + count;
+        // In two steps, as `waiting` may be 0.
+        self.bits |= value << (63 - waiting) << 1;
+        match self.out.get_mut(self.len..self.len + 8) {
+            Some(out) => out.copy_from_slice(&self.bits.to_be_bytes()),
+            None => self.put_last(),
         }
+        self.len += (waiting / 8) as usize;
+        self.bits <<= waiting & !7;
+        self.waiting = waiting & 7;
+    }
+
+    /// The same as eight bytes at once, where the buffer ends before.
+    #[cold]
+    fn put_last(&mut self) {
+        let bytes = self.bits.to_be_bytes();
+        let room = self.out.get_mut(self.len..).unwrap_or_default();
+        room.iter_mut().zip(bytes).for_each(|(out, byte)| *out = byte);
     }
 
     /// Bits written so far.
@@ -39,16 +52,8 @@ impl<'a> BitWriter<'a> {
     }
 
     /// Fills the last byte up with 0 and says how many bytes there are.
-    pub(crate) fn finish(mut self) -> usize {
-        let bytes = self.waiting.div_ceil(8) as usize;
-        let word = (self.bits << (64 - self.waiting.max(1))).to_be_bytes();
-        if self.waiting > 0
-            && let Some(out) = self.out.get_mut(self.len..self.len + bytes)
-        {
-            out.copy_from_slice(&word[..bytes]);
-        }
-        self.len += bytes;
-        self.len
+    pub(crate) fn finish(self) -> usize {
+        self.len + usize::from(self.waiting > 0)
     }
 }
 
@@ -67,7 +72,7 @@ mod tests {
         assert_eq!(writer.finish(), 7);
         let expected = 0b101_u64 << 51 | 0xdead_beef << 19 | 1 << 18 | 0x1234 << 2 | 0b11;
         assert_eq!(out[..7], (expected << 10).to_be_bytes()[..7]);
-        assert_eq!(out[7], 0xff);
+        assert_eq!(out[15], 0xff);
     }
 
     #[test]

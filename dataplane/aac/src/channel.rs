@@ -198,10 +198,10 @@ impl Channel {
             out.put(section.book().into(), 4);
             let mut length = u32::from(section.end - section.start);
             while length >= escape {
-                out.put(escape, bits);
+                out.put(escape.into(), bits);
                 length -= escape;
             }
-            out.put(length, bits);
+            out.put(length.into(), bits);
         }
         let mut last = i32::from(self.global_gain());
         for scale_factor in self.coded_scale_factors() {

@@ -1,6 +1,7 @@
 //! The spectral Huffman code books (ISO/IEC 14496-3 §4.6.3, annex 4.A): how long values become, and writing them.
 //! Books come in pairs that hold the same values with other lengths; the eleventh stands alone and has escape sequences.
 
+mod escape;
 mod tables;
 
 use crate::bit_writer::BitWriter;
@@ -43,9 +44,7 @@ pub(crate) fn sizes(first: u8, values: &[i16]) -> [u32; 2] {
         7 => pairs(values).map(|p| SIZES_7_8[pair::<8>(p)]).sum(),
         9 => pairs(values).map(|p| SIZES_9_10[pair::<13>(p)]).sum(),
         _ => {
-            let size = pairs(values)
-                .map(|p| SIZES_11[escaped_pair(p)] + escape_size(p[0]) + escape_size(p[1]))
-                .sum::<u32>();
+            let size = escape::size(values);
             return [size; 2];
         }
     };
@@ -66,10 +65,7 @@ pub(crate) fn write(book: u8, values: &[i16], out: &mut BitWriter) {
         8 => pairs(values).for_each(|p| put(tables::BOOK_8[pair::<8>(p)], p, out)),
         9 => pairs(values).for_each(|p| put(tables::BOOK_9[pair::<13>(p)], p, out)),
         10 => pairs(values).for_each(|p| put(tables::BOOK_10[pair::<13>(p)], p, out)),
-        _ => pairs(values).for_each(|p| {
-            put(tables::BOOK_11[escaped_pair(p)], p, out);
-            p.iter().for_each(|&value| put_escape(value, out));
-        }),
+        _ => escape::write(values, out),
     }
 }
 
@@ -112,29 +108,6 @@ fn pair<const MODULUS: usize>([a, b]: [i16; 2]) -> usize {
     MODULUS * usize::from(a.unsigned_abs()) + usize::from(b.unsigned_abs())
 }
 
-#[inline(always)]
-fn escaped_pair(values: [i16; 2]) -> usize {
-    let [a, b] = values.map(|value| usize::from(value.unsigned_abs().min(16)));
-    17 * a + b
-}
-
-/// Bits of the escape sequence of a value; 0 below 16.
-#[inline(always)]
-fn escape_size(value: i16) -> u32 {
-    let magnitude = u32::from(value.unsigned_abs());
-    if magnitude < 16 { 0 } else { 2 * magnitude.ilog2() - 3 }
-}
-
-/// §4.6.3.3: as many 1 as the word is longer than 4 bits, a 0, and the value without its highest bit.
-fn put_escape(value: i16, out: &mut BitWriter) {
-    let magnitude = u32::from(value.unsigned_abs());
-    if magnitude >= 16 {
-        let len = magnitude.ilog2();
-        let ones = (1 << (len - 4)) - 1;
-        out.put(ones << (len + 1) | (magnitude - (1 << len)), 2 * len - 3);
-    }
-}
-
 /// Writes an entry of a book and the signs of the `values` that are not 0.
 #[inline(always)]
 fn put<const N: usize>(entry: u32, values: [i16; N], out: &mut BitWriter) {
@@ -144,7 +117,7 @@ fn put<const N: usize>(entry: u32, values: [i16; N], out: &mut BitWriter) {
         bits = bits << is_signed | u32::from(value < 0);
         count += is_signed;
     }
-    out.put(bits, count);
+    out.put(bits.into(), count);
 }
 
 static SIZES_1_2: [u32; 81] = pair_sizes(&tables::BOOK_1, &tables::BOOK_2, 0);
@@ -152,15 +125,6 @@ static SIZES_3_4: [u32; 81] = pair_sizes(&tables::BOOK_3, &tables::BOOK_4, 3);
 static SIZES_5_6: [u32; 81] = pair_sizes(&tables::BOOK_5, &tables::BOOK_6, 0);
 static SIZES_7_8: [u32; 64] = pair_sizes(&tables::BOOK_7, &tables::BOOK_8, 8);
 static SIZES_9_10: [u32; 169] = pair_sizes(&tables::BOOK_9, &tables::BOOK_10, 13);
-static SIZES_11: [u32; 289] = {
-    let mut sizes = pair_sizes(&tables::BOOK_11, &tables::BOOK_11, 17);
-    let mut index = 0;
-    while index < sizes.len() {
-        sizes[index] &= 0xffff;
-        index += 1;
-    }
-    sizes
-};
 
 /// Lengths in two books, the second's above the first's, with signs of the digits that are not 0 where the index is a
 /// number of base `modulus`; 0: signs are in the words.
@@ -241,18 +205,6 @@ mod tests {
                 write(book, &values, &mut writer);
                 assert_eq!(writer.count(), size(book, &values) as usize, "book {book}: {values:?}");
             }
-        }
-    }
-
-    #[test]
-    fn escape_sequences_are_those_of_the_standard() {
-        for (value, bits, count) in [(16, 0b0_0000, 5), (-31, 0b0_1111, 5), (32, 0b10_00000, 7)] {
-            let mut out = [0; 8];
-            let mut writer = BitWriter::new(&mut out);
-            put_escape(value, &mut writer);
-            assert_eq!((writer.count(), escape_size(value)), (count, count as u32));
-            writer.finish();
-            assert_eq!(out[0] >> (8 - count), bits, "{value}");
         }
     }
 }

@@ -4,120 +4,135 @@
 
 use std::f64::consts::TAU;
 
-/// Most points of a transform.
-pub(crate) const POINTS_MAX: usize = 512;
+use wide::f32x4;
+
+/// Numbers in a vector.
+pub(crate) const LANES: usize = 4;
+
+/// Most vectors of a transform: 512 points.
+const VECTORS_MAX: usize = 512 / LANES;
 
 /// Real and imaginary parts.
 #[derive(Clone)]
 pub(crate) struct Complex {
-    pub(crate) re: [f32; POINTS_MAX],
-    pub(crate) im: [f32; POINTS_MAX],
+    pub(crate) re: [f32x4; VECTORS_MAX],
+    pub(crate) im: [f32x4; VECTORS_MAX],
 }
 
 impl Complex {
-    pub(crate) const ZERO: Self = Self { re: [0.0; POINTS_MAX], im: [0.0; POINTS_MAX] };
+    pub(crate) const ZERO: Self = Self { re: [f32x4::ZERO; VECTORS_MAX], im: [f32x4::ZERO; VECTORS_MAX] };
 }
 
 /// The transform of one size: its twiddle factors.
 pub(crate) struct Fft {
-    points: usize,
-    /// Of the radix 4 passes, in order.
-    passes: Box<[Pass]>,
+    vectors: usize,
+    /// Of the first pass, for four p at a time.
+    first: Box<[[Value; 3]]>,
+    /// Of the later radix 4 passes, in order.
+    later: Box<[Pass]>,
+    /// The size is no power of four.
+    is_halved: bool,
 }
 
-/// Factors of one radix 4 pass over runs of `stride`: `exp(-2 pi i k p / (4 m))` for k of 1, 2, 3 and p below m.
+/// One radix 4 pass over runs of `stride` vectors: `exp(-2 pi i k p / (4 m))` for k of 1, 2, 3 and p below m, each in
+/// all places of a vector.
 struct Pass {
     stride: usize,
-    factors: [Box<[[f32; 2]]>; 3],
+    factors: Box<[[Value; 3]]>,
 }
+
+/// Four complex numbers: real and imaginary parts.
+type Value = [f32x4; 2];
 
 impl Fft {
     /// # Panics
-    /// When `points` is no power of two within 16 to [`POINTS_MAX`].
+    /// When `points` is no power of two within 16 to 512.
     pub(crate) fn new(points: usize) -> Self {
-        assert!(points.is_power_of_two() && (16..=POINTS_MAX).contains(&points));
-        let mut passes = Vec::new();
-        let (mut len, mut stride) = (points, 1);
+        assert!(points.is_power_of_two() && (16..=LANES * VECTORS_MAX).contains(&points));
+        let factor = |k: usize, p: usize, len: usize| {
+            let angle = -TAU * (k * p) as f64 / len as f64;
+            [angle.cos() as f32, angle.sin() as f32]
+        };
+        // The factors at `places`, one for each place of a vector.
+        let vector = |places: [usize; LANES], len| {
+            [1, 2, 3].map(|k| [0, 1].map(|part| f32x4::from(places.map(|p| factor(k, p, len)[part]))))
+        };
+        let first =
+            (0..points / 4).step_by(LANES).map(|p| vector([p, p + 1, p + 2, p + 3], points)).collect();
+        let (mut len, mut stride) = (points / 4, 1);
+        let mut later = Vec::new();
         while len >= 4 {
-            let factors = [1, 2, 3].map(|k| {
-                (0..len / 4)
-                    .map(|p| {
-                        let angle = -TAU * (k * p) as f64 / len as f64;
-                        [angle.cos() as f32, angle.sin() as f32]
-                    })
-                    .collect()
-            });
-            passes.push(Pass { stride, factors });
+            later.push(Pass { stride, factors: (0..len / 4).map(|p| vector([p; LANES], len)).collect() });
             len /= 4;
             stride *= 4;
         }
-        Self { points, passes: passes.into() }
+        Self { vectors: points / LANES, first, later: later.into(), is_halved: len == 2 }
     }
 
     /// Transforms the first points of `data`; `scratch` is overwritten.
     pub(crate) fn transform(&self, data: &mut Complex, scratch: &mut Complex) {
-        let points = self.points;
+        let vectors = self.vectors;
         let (mut from, mut to) = (data, scratch);
-        let mut swapped = false;
-        for pass in &self.passes {
+        self.run_first(from, to);
+        std::mem::swap(&mut from, &mut to);
+        let mut is_swapped = true;
+        for pass in &self.later {
             match pass.stride {
-                1 => pass.first(points, from, to),
-                4 => pass.run::<4>(points, from, to),
-                16 => pass.run::<16>(points, from, to),
-                _ => pass.run::<64>(points, from, to),
+                1 => pass.run::<1>(vectors, from, to),
+                4 => pass.run::<4>(vectors, from, to),
+                _ => pass.run::<16>(vectors, from, to),
             }
             std::mem::swap(&mut from, &mut to);
-            swapped = !swapped;
+            is_swapped = !is_swapped;
         }
-        if points.trailing_zeros() % 2 == 1 {
-            halve(points, from, to);
+        if self.is_halved {
+            halve(vectors, from, to);
             std::mem::swap(&mut from, &mut to);
-            swapped = !swapped;
+            is_swapped = !is_swapped;
         }
-        if swapped {
+        if is_swapped {
             // The result lies in the caller's scratch.
-            to.re[..points].copy_from_slice(&from.re[..points]);
-            to.im[..points].copy_from_slice(&from.im[..points]);
+            to.re[..vectors].copy_from_slice(&from.re[..vectors]);
+            to.im[..vectors].copy_from_slice(&from.im[..vectors]);
+        }
+    }
+
+    /// The first pass, whose runs are single numbers: vectors go over p, and are turned round to lie in order.
+    fn run_first(&self, from: &Complex, to: &mut Complex) {
+        let vectors = self.vectors;
+        let out = to.re[..vectors].as_chunks_mut::<4>().0.iter_mut();
+        let out = out.zip(to.im[..vectors].as_chunks_mut::<4>().0);
+        for ((inputs, factors), (out_re, out_im)) in from.quarters(vectors).zip(&self.first).zip(out) {
+            let results = butterfly(inputs, factors);
+            *out_re = f32x4::transpose(results.map(|[re, _]| re));
+            *out_im = f32x4::transpose(results.map(|[_, im]| im));
         }
     }
 }
 
-impl Pass {
-    /// The pass of stride 1: vectors go over p.
-    fn first(&self, points: usize, from: &Complex, to: &mut Complex) {
-        let m = points / 4;
-        let [f1, f2, f3] = self.factors.each_ref().map(|factors| &factors[..m]);
-        let re: [&[f32]; 4] = std::array::from_fn(|k| &from.re[k * m..(k + 1) * m]);
-        let im: [&[f32]; 4] = std::array::from_fn(|k| &from.im[k * m..(k + 1) * m]);
-        let (out_re, _) = to.re[..points].as_chunks_mut::<4>();
-        let (out_im, _) = to.im[..points].as_chunks_mut::<4>();
-        for (p, (out_re, out_im)) in out_re.iter_mut().zip(out_im).enumerate() {
-            let [a, b, c, d] = std::array::from_fn(|k| [re[k][p], im[k][p]]);
-            let [y0, y1, y2, y3] = butterfly(a, b, c, d, f1[p], f2[p], f3[p]);
-            *out_re = [y0[0], y1[0], y2[0], y3[0]];
-            *out_im = [y0[1], y1[1], y2[1], y3[1]];
-        }
+impl Complex {
+    /// What a radix 4 pass joins: from each quarter the vectors at one place.
+    fn quarters(&self, vectors: usize) -> impl Iterator<Item = [Value; 4]> {
+        let quarter = |k: usize| {
+            let range = k * vectors / 4..(k + 1) * vectors / 4;
+            self.re[range.clone()].iter().zip(&self.im[range])
+        };
+        let halves = quarter(0).zip(quarter(1)).zip(quarter(2).zip(quarter(3)));
+        halves.map(|((a, b), (c, d))| [a, b, c, d].map(|(re, im)| [*re, *im]))
     }
+}
 
-    /// A later pass: vectors go over the run of `S`.
-    fn run<const S: usize>(&self, points: usize, from: &Complex, to: &mut Complex) {
-        let m = points / (4 * S);
-        let (re, _) = from.re[..points].as_chunks::<S>();
-        let (im, _) = from.im[..points].as_chunks::<S>();
-        let (out_re, _) = to.re[..points].as_chunks_mut::<S>();
-        let (out_im, _) = to.im[..points].as_chunks_mut::<S>();
-        let (out_re, _) = out_re.as_chunks_mut::<4>();
-        let (out_im, _) = out_im.as_chunks_mut::<4>();
-        for (p, (out_re, out_im)) in out_re.iter_mut().zip(out_im).enumerate().take(m) {
-            let [f1, f2, f3] = self.factors.each_ref().map(|factors| factors[p]);
-            let re = [0, 1, 2, 3].map(|k| &re[p + k * m]);
-            let im = [0, 1, 2, 3].map(|k| &im[p + k * m]);
-            for q in 0..S {
-                let [a, b, c, d] = [0, 1, 2, 3].map(|k| [re[k][q], im[k][q]]);
-                let y = butterfly(a, b, c, d, f1, f2, f3);
+impl Pass {
+    /// A later pass: vectors go over the run of `S` of them.
+    fn run<const S: usize>(&self, vectors: usize, from: &Complex, to: &mut Complex) {
+        let mut inputs = from.quarters(vectors);
+        let out_re = to.re[..vectors].as_chunks_mut::<S>().0.as_chunks_mut::<4>().0;
+        let out_im = to.im[..vectors].as_chunks_mut::<S>().0.as_chunks_mut::<4>().0;
+        for (factors, (out_re, out_im)) in self.factors.iter().zip(out_re.iter_mut().zip(out_im)) {
+            for (q, inputs) in inputs.by_ref().take(S).enumerate() {
+                let results = butterfly(inputs, factors);
                 for k in 0..4 {
-                    out_re[k][q] = y[k][0];
-                    out_im[k][q] = y[k][1];
+                    [out_re[k][q], out_im[k][q]] = results[k];
                 }
             }
         }
@@ -125,15 +140,7 @@ impl Pass {
 }
 
 #[inline(always)]
-fn butterfly(
-    a: [f32; 2],
-    b: [f32; 2],
-    c: [f32; 2],
-    d: [f32; 2],
-    f1: [f32; 2],
-    f2: [f32; 2],
-    f3: [f32; 2],
-) -> [[f32; 2]; 4] {
+fn butterfly([a, b, c, d]: [Value; 4], [f1, f2, f3]: &[Value; 3]) -> [Value; 4] {
     let even = [a[0] + c[0], a[1] + c[1]];
     let odd = [a[0] - c[0], a[1] - c[1]];
     let sum = [b[0] + d[0], b[1] + d[1]];
@@ -148,18 +155,18 @@ fn butterfly(
 }
 
 #[inline(always)]
-fn times(x: [f32; 2], f: [f32; 2]) -> [f32; 2] {
+fn times(x: Value, f: &Value) -> Value {
     [x[0] * f[0] - x[1] * f[1], x[0] * f[1] + x[1] * f[0]]
 }
 
 /// The last pass of sizes that are no power of four.
-fn halve(points: usize, from: &Complex, to: &mut Complex) {
+fn halve(vectors: usize, from: &Complex, to: &mut Complex) {
     for (from, to) in [(&from.re, &mut to.re), (&from.im, &mut to.im)] {
-        let (a, b) = from[..points].split_at(points / 2);
-        let (sums, differences) = to[..points].split_at_mut(points / 2);
+        let (a, b) = from[..vectors].split_at(vectors / 2);
+        let (sums, differences) = to[..vectors].split_at_mut(vectors / 2);
         for ((sum, difference), (a, b)) in sums.iter_mut().zip(differences).zip(a.iter().zip(b)) {
-            *sum = a + b;
-            *difference = a - b;
+            *sum = *a + *b;
+            *difference = *a - *b;
         }
     }
 }
@@ -174,21 +181,22 @@ mod tests {
         for points in [16, 32, 64, 128, 256, 512] {
             let mut random = Random::new(points as u64);
             let mut data = Complex::ZERO;
-            for n in 0..points {
-                data.re[n] = random.uniform() as f32;
-                data.im[n] = random.uniform() as f32;
+            for vector in 0..points / LANES {
+                data.re[vector] = f32x4::from([(); LANES].map(|()| random.uniform() as f32));
+                data.im[vector] = f32x4::from([(); LANES].map(|()| random.uniform() as f32));
             }
+            let at = |values: &[f32x4], n: usize| f64::from(values[n / LANES].to_array()[n % LANES]);
             let input = data.clone();
             Fft::new(points).transform(&mut data, &mut Complex::ZERO.clone());
             for k in 0..points {
                 let (mut re, mut im) = (0.0, 0.0);
                 for n in 0..points {
                     let angle = -TAU * (k * n % points) as f64 / points as f64;
-                    let (x, y) = (f64::from(input.re[n]), f64::from(input.im[n]));
+                    let (x, y) = (at(&input.re, n), at(&input.im, n));
                     re += x * angle.cos() - y * angle.sin();
                     im += x * angle.sin() + y * angle.cos();
                 }
-                let error = (re - f64::from(data.re[k])).hypot(im - f64::from(data.im[k]));
+                let error = (re - at(&data.re, k)).hypot(im - at(&data.im, k));
                 assert!(error < 1e-4, "{points} points, {k}: {error}");
             }
         }

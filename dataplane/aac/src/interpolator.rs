@@ -6,6 +6,9 @@
 
 use std::sync::OnceLock;
 
+use wide::f32x4;
+
+use crate::fft::LANES;
 use crate::rates::{OUTPUT_RATES_HZ, Rates, SOURCE_RATES_HZ};
 use crate::window::bessel_i0;
 
@@ -77,11 +80,13 @@ impl Kernel {
     }
 }
 
-/// Kernels that [`Interpolator::filter_spread`] is for: those of 8 to 12, 16 to 24 and 32 to 48 kHz.
-const SPREAD_TAPS: usize = 12;
-const SPREAD_PERIOD: usize = 2;
-/// Half a block of 20 ms at 32 kHz with what is held before it, and a vector more.
-const SPREAD_LEN: usize = 344;
+/// Kernels that [`Interpolator::filter_thirds`] is for, those of 8 to 12, 16 to 24 and 32 to 48 kHz: three samples for
+/// every two of the source.
+const THIRDS_TAPS: usize = 12;
+const THIRDS: usize = 3;
+const THIRDS_PERIOD: usize = 2;
+/// Source samples that four samples of one phase need.
+const THIRDS_WINDOW: usize = THIRDS_TAPS + 3 * THIRDS_PERIOD;
 
 /// A low-pass: a sinc in a Kaiser window, over source samples.
 struct Filter {
@@ -204,10 +209,10 @@ impl Interpolator {
         }
         let end = self.held_len + count;
         self.held[self.held_len..end].iter_mut().enumerate().for_each(|(n, held)| *held = sample(n));
-        let len = match (kernel.taps, kernel.period()) {
-            (SPREAD_TAPS, SPREAD_PERIOD) => self.filter_spread(end, out),
+        let len = match (kernel.taps, kernel.phases, kernel.period()) {
+            (THIRDS_TAPS, THIRDS, THIRDS_PERIOD) => self.filter_thirds(end, out),
             // The usual length is unrolled.
-            (16, _) => self.filter::<16>(end, out),
+            (16, ..) => self.filter::<16>(end, out),
             _ => self.filter::<0>(end, out),
         };
         let used = self.next.0.min(end);
@@ -226,8 +231,7 @@ impl Interpolator {
         let mut len = 0;
         for out in out {
             let Some(samples) = held.get(at..at + taps) else { break };
-            let factors = &factors[phase * taps..][..taps];
-            *out = product(samples, factors);
+            *out = product(samples, &factors[phase * taps..][..taps]);
             len += 1;
             at += step.0;
             phase += step.1;
@@ -240,44 +244,34 @@ impl Interpolator {
         len
     }
 
-    /// The same where all phases come again after two source samples, as from 8 to 12 kHz: every phase is a filter over
-    /// even and odd samples, in vectors of outputs.
-    fn filter_spread(&mut self, end: usize, out: &mut [f32]) -> usize {
-        let kernel = self.kernel;
-        let phases = kernel.phases;
-        let mut split = [[0.0; SPREAD_LEN]; SPREAD_PERIOD];
-        let (pairs, rest) = self.held[..end].as_chunks::<SPREAD_PERIOD>();
-        let [even, odd] = &mut split;
-        for ((pair, even), odd) in pairs.iter().zip(&mut *even).zip(odd) {
-            (*even, *odd) = (pair[0], pair[1]);
-        }
-        if let [last] = rest {
-            even[pairs.len()] = *last;
-        }
-        let step = SPREAD_PERIOD;
-        let place = self.next.0 * phases + self.next.1;
-        let len = ((end + 1 - SPREAD_TAPS) * phases).saturating_sub(place).div_ceil(step).min(out.len());
-        for first in 0..phases.min(len) {
-            let (at, phase) = ((place + first * step) / phases, (place + first * step) % phases);
-            let factors = &kernel.factors[phase * SPREAD_TAPS..][..SPREAD_TAPS];
-            let count = (len - first).div_ceil(phases);
-            let mut sums = [0.0; SPREAD_LEN];
-            let sums = &mut sums[..count];
-            for (k, factors) in factors.as_chunks::<4>().0.iter().enumerate() {
-                let [a, b, c, d] = std::array::from_fn(|tap| {
-                    let at = at + 4 * k + tap;
-                    &split[at % SPREAD_PERIOD][at / SPREAD_PERIOD..][..count]
-                });
-                for n in 0..count {
-                    sums[n] +=
-                        (a[n] * factors[0] + b[n] * factors[1]) + (c[n] * factors[2] + d[n] * factors[3]);
-                }
+    /// The same where all three phases come again after two source samples: four samples of each at a time.
+    fn filter_thirds(&mut self, end: usize, out: &mut [f32]) -> usize {
+        let held = &self.held[..end];
+        let place = self.next.0 * THIRDS + self.next.1;
+        let [first, second, third] = [0, 1, 2].map(|sample| {
+            let place = place + sample * THIRDS_PERIOD;
+            let factors = &self.kernel.factors[place % THIRDS * THIRDS_TAPS..][..THIRDS_TAPS];
+            (held.get(place / THIRDS..).unwrap_or_default(), vectors(factors))
+        });
+        let mut len = 0;
+        for (group, out) in out.as_chunks_mut::<{ LANES * THIRDS }>().0.iter_mut().enumerate() {
+            let at = group * LANES * THIRDS_PERIOD;
+            let (Some(first), Some(second), Some(third)) =
+                (four_products(first, at), four_products(second, at), four_products(third, at))
+            else {
+                break;
+            };
+            for n in 0..LANES {
+                out[n * THIRDS] = first[n];
+                out[n * THIRDS + 1] = second[n];
+                out[n * THIRDS + 2] = third[n];
             }
-            out[first..len].iter_mut().step_by(phases).zip(sums).for_each(|(out, sum)| *out = *sum);
+            len += LANES * THIRDS;
         }
-        let place = place + len * step;
-        self.next = (place / phases, place % phases);
-        len
+        let place = place + len * THIRDS_PERIOD;
+        self.next = (place / THIRDS, place % THIRDS);
+        // What is left is less than a group.
+        len + self.filter::<THIRDS_TAPS>(end, &mut out[len..])
     }
 
     /// Most samples that come of a block of `block_len`.
@@ -285,6 +279,29 @@ impl Interpolator {
         let Rates { source_hz, output_hz, divisor } = kernel.rates;
         (block_len * output_hz as usize).div_ceil(source_hz as usize * divisor as usize) + 1
     }
+}
+
+/// Sums of products with the factors of one phase, of the samples from `at` on and those two, four and six further on;
+/// `None`: there are too few.
+#[inline(always)]
+fn four_products(
+    (samples, factors): (&[f32], [f32x4; THIRDS_TAPS / LANES]),
+    at: usize,
+) -> Option<[f32; LANES]> {
+    let samples = samples.get(at..)?.first_chunk::<THIRDS_WINDOW>()?;
+    let sums = |n: usize| {
+        let [a, b, c] = vectors(&samples[n * THIRDS_PERIOD..][..THIRDS_TAPS]);
+        a * factors[0] + b * factors[1] + c * factors[2]
+    };
+    let [a, b, c, d] = f32x4::transpose([sums(0), sums(1), sums(2), sums(3)]);
+    Some(((a + b) + (c + d)).to_array())
+}
+
+/// Samples in vectors.
+#[inline(always)]
+fn vectors<const N: usize>(samples: &[f32]) -> [f32x4; N] {
+    let vectors = samples.as_chunks::<LANES>().0;
+    std::array::from_fn(|n| f32x4::from(vectors[n]))
 }
 
 /// Sum of products, in lanes that a vector holds.

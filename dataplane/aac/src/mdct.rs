@@ -9,11 +9,16 @@
 use std::f64::consts::PI;
 use std::sync::LazyLock;
 
-use crate::fft::{Complex, Fft};
+use wide::f32x4;
+
+use crate::fft::{Complex, Fft, LANES};
 use crate::window;
 
 /// Lines of a long transform at the output's own rate.
 pub(crate) const LINES_MAX: usize = 1024;
+
+/// Lines that a transform makes at a time.
+pub(crate) const LINES_STEP: usize = 2 * LANES;
 
 /// How one half of a window runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,9 +33,10 @@ pub(crate) enum Slope {
 pub(crate) struct Mdct {
     lines: usize,
     fft: Fft,
-    /// `exp(-i pi (n + 1/8) / lines)`: before and after the FFT. What comes before holds the scale.
-    before: Box<[[f32; 2]]>,
-    after: Box<[[f32; 2]]>,
+    /// `exp(-i pi (n + 1/8) / lines)`, real and imaginary parts: before and after the FFT. What comes before holds the
+    /// scale.
+    before: Box<[[f32x4; 2]]>,
+    after: Box<[[f32x4; 2]]>,
     slope: Box<[f32]>,
     edge: Box<[f32]>,
 }
@@ -58,12 +64,11 @@ impl Mdct {
 
     fn new(lines: usize, divisor: f64) -> Self {
         let twiddles = |scale: f64| {
-            (0..lines / 2)
-                .map(|n| {
-                    let angle = -PI * (8 * n + 1) as f64 / (8 * lines) as f64;
-                    [(scale * angle.cos()) as f32, (scale * angle.sin()) as f32]
-                })
-                .collect()
+            let angle = |n: usize| -PI * (8 * n + 1) as f64 / (8 * lines) as f64;
+            let vector = |at: usize, part: fn(f64) -> f64| {
+                f32x4::from([0, 1, 2, 3].map(|lane| (scale * part(angle(at + lane))) as f32))
+            };
+            (0..lines / 2).step_by(LANES).map(|n| [vector(n, f64::cos), vector(n, f64::sin)]).collect()
         };
         let is_long = lines as f64 * divisor == LINES_MAX as f64;
         Self {
@@ -77,7 +82,8 @@ impl Mdct {
         }
     }
 
-    /// Transforms `first` and `second`, `lines` samples each, into `out`.
+    /// Transforms `first` and `second`, `lines` samples each, into the lowest lines that `out` has room for: whole
+    /// [`LINES_STEP`]s, `lines` at most.
     pub(crate) fn transform(
         &self,
         first: &[f32],
@@ -87,31 +93,34 @@ impl Mdct {
         scratch: &mut Scratch,
     ) {
         let lines = self.lines;
-        let half = lines / 2;
-        let (low, high) = scratch.folded[..lines].split_at_mut(half);
+        let Scratch { folded, odd, data, other } = scratch;
+        let (low, high) = folded[..lines / LANES].split_at_mut(lines / 2 / LANES);
         fold_falling(&second[..lines], self.slope(falling), low);
         fold_rising(&first[..lines], self.slope(rising), high);
-        let Scratch { folded, data, other } = scratch;
-        let (ahead, _) = folded[..lines].as_chunks::<2>();
-        let (re, im) = (&mut data.re[..half], &mut data.im[..half]);
-        let before = &self.before[..half];
-        for n in 0..half {
-            // Sample 2 n, and sample 2 n from the end.
-            let (even, odd) = (ahead[n][0], ahead[half - 1 - n][1]);
-            re[n] = even * before[n][0] - odd * before[n][1];
-            im[n] = even * before[n][1] + odd * before[n][0];
+        let vectors = lines / 2 / LANES;
+        let (re, im, odd) = (&mut data.re[..vectors], &mut data.im[..vectors], &mut odd[..vectors]);
+        let pairs = folded[..lines / LANES].as_chunks::<2>().0;
+        for ((even, odd), pair) in re.iter_mut().zip(&mut *odd).zip(pairs) {
+            [*even, *odd] = part(*pair);
+        }
+        // Sample 2 n, and sample 2 n from the end.
+        for ((re, im), (odd, before)) in re.iter_mut().zip(im).zip(odd.iter().rev().zip(&self.before)) {
+            let (even, odd) = (*re, reversed(*odd));
+            *re = even * before[0] - odd * before[1];
+            *im = even * before[1] + odd * before[0];
         }
         self.fft.transform(data, other);
-        let (re, im) = (&mut data.re[..half], &mut data.im[..half]);
-        let after = &self.after[..half];
-        for n in 0..half {
-            (re[n], im[n]) =
-                (re[n] * after[n][0] - im[n] * after[n][1], re[n] * after[n][1] + im[n] * after[n][0]);
-        }
+        let (re, im) = (&data.re[..vectors], &data.im[..vectors]);
+        let ahead = re.iter().zip(im).zip(&self.after);
         // Line 2 n, and line 2 n from the end.
-        let (out, _) = out[..lines].as_chunks_mut::<2>();
-        for (n, out) in out.iter_mut().enumerate() {
-            *out = [re[n], -im[half - 1 - n]];
+        let pairs = ahead.clone().zip(ahead.rev());
+        let out = out.as_chunks_mut::<LINES_STEP>().0;
+        for (out, (((re, im), after), ((re_back, im_back), after_back))) in out.iter_mut().zip(pairs) {
+            let even = *re * after[0] - *im * after[1];
+            let odd = reversed(*re_back * after_back[1] + *im_back * after_back[0]);
+            let [low, high] = joined(even, -odd);
+            out[..LANES].copy_from_slice(low.as_array());
+            out[LANES..].copy_from_slice(high.as_array());
         }
     }
 
@@ -124,34 +133,68 @@ impl Mdct {
 }
 
 /// The first half of the DCT-IV's input: minus the second block's, windowed, and its mirror image.
-fn fold_falling(block: &[f32], slope: &[f32], out: &mut [f32]) {
-    let half = out.len();
-    let (block_low, block_high) = block.split_at(half);
-    let (slope_low, slope_high) = slope.split_at(half);
-    for n in 0..half {
-        out[n] = -block_low[half - 1 - n] * slope_high[n] - block_high[n] * slope_low[half - 1 - n];
+fn fold_falling(block: &[f32], slope: &[f32], out: &mut [f32x4]) {
+    let ((low, high), (slope_low, slope_high)) = (halves(block), halves(slope));
+    let ahead = high.iter().zip(slope_high);
+    for (out, ((high, slope_high), (low, slope_low))) in
+        out.iter_mut().zip(ahead.zip(low.iter().rev().zip(slope_low.iter().rev())))
+    {
+        let (low, slope_low) = (reversed(f32x4::from(*low)), reversed(f32x4::from(*slope_low)));
+        *out = -(low * f32x4::from(*slope_high)) - f32x4::from(*high) * slope_low;
     }
 }
 
 /// The second half: the first block, windowed, less its mirror image.
-fn fold_rising(block: &[f32], slope: &[f32], out: &mut [f32]) {
-    let half = out.len();
-    let (block_low, block_high) = block.split_at(half);
-    let (slope_low, slope_high) = slope.split_at(half);
-    for n in 0..half {
-        out[n] = block_low[n] * slope_low[n] - block_high[half - 1 - n] * slope_high[half - 1 - n];
+fn fold_rising(block: &[f32], slope: &[f32], out: &mut [f32x4]) {
+    let ((low, high), (slope_low, slope_high)) = (halves(block), halves(slope));
+    let ahead = low.iter().zip(slope_low);
+    for (out, ((low, slope_low), (high, slope_high))) in
+        out.iter_mut().zip(ahead.zip(high.iter().rev().zip(slope_high.iter().rev())))
+    {
+        let mirrored = reversed(f32x4::from(*high) * f32x4::from(*slope_high));
+        *out = f32x4::from(*low) * f32x4::from(*slope_low) - mirrored;
     }
+}
+
+/// Both halves of a block, in vectors.
+fn halves(block: &[f32]) -> (&[[f32; LANES]], &[[f32; LANES]]) {
+    let vectors = block.as_chunks::<LANES>().0;
+    vectors.split_at(vectors.len() / 2)
+}
+
+#[inline(always)]
+fn reversed(vector: f32x4) -> f32x4 {
+    let [a, b, c, d] = vector.to_array();
+    f32x4::from([d, c, b, a])
+}
+
+/// Numbers at even places and at odd ones.
+#[inline(always)]
+fn part([first, second]: [f32x4; 2]) -> [f32x4; 2] {
+    joined(first.unpack_lo(second), first.unpack_hi(second))
+}
+
+/// One number of each, in turns.
+#[inline(always)]
+fn joined(even: f32x4, odd: f32x4) -> [f32x4; 2] {
+    [even.unpack_lo(odd), even.unpack_hi(odd)]
 }
 
 /// Room that a transform works in.
 pub(crate) struct Scratch {
-    folded: [f32; LINES_MAX],
+    folded: [f32x4; LINES_MAX / LANES],
+    odd: [f32x4; LINES_MAX / 2 / LANES],
     data: Complex,
     other: Complex,
 }
 
 impl Scratch {
-    pub(crate) const NEW: Self = Self { folded: [0.0; LINES_MAX], data: Complex::ZERO, other: Complex::ZERO };
+    pub(crate) const NEW: Self = Self {
+        folded: [f32x4::ZERO; LINES_MAX / LANES],
+        odd: [f32x4::ZERO; LINES_MAX / 2 / LANES],
+        data: Complex::ZERO,
+        other: Complex::ZERO,
+    };
 }
 
 #[cfg(test)]

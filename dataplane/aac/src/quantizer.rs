@@ -33,13 +33,17 @@ pub(crate) fn magnitude(power: f32, factor: f32) -> u16 {
     rounded(power * factor) as u16
 }
 
-/// Quantizes lines, whose `powers` are known.
+/// Quantizes lines, whole quadruples, whose `powers` are known.
 pub(crate) fn quantize(lines: &[f32], powers: &[f32], factor: f32, out: &mut [i16]) {
-    for ((out, line), power) in out.iter_mut().zip(lines).zip(powers) {
-        let magnitude = rounded(power * factor) as i32;
-        // All ones where the line is negative.
-        let sign = (line.to_bits() as i32) >> 31;
-        *out = ((magnitude ^ sign) - sign) as i16;
+    // Vectors of four, as the narrowest bands have no more lines.
+    let (lines, powers) = (lines.as_chunks::<4>().0, powers.as_chunks::<4>().0);
+    for ((out, lines), powers) in out.as_chunks_mut::<4>().0.iter_mut().zip(lines).zip(powers) {
+        for lane in 0..4 {
+            let magnitude = rounded(powers[lane] * factor) as i32;
+            // All ones where the line is negative.
+            let sign = (lines[lane].to_bits() as i32) >> 31;
+            out[lane] = ((magnitude ^ sign) - sign) as i16;
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::bands::Bands;
 use crate::layout::{Layout, WindowSequence};
-use crate::mdct::{LINES_MAX, Mdct, Scratch, Slope};
+use crate::mdct::{LINES_MAX, LINES_STEP, Mdct, Scratch, Slope};
 use crate::source::Source;
 use crate::window::SHORT_WINDOWS;
 
@@ -65,9 +65,11 @@ impl Spectrum {
                 _ => (Slope::Long, Slope::Long),
             };
             let (first, second) = samples.split_at(hop);
-            Mdct::long(divisor).transform(first, second, slopes, &mut self.ordered, &mut self.scratch);
             let end = layout.lines();
-            self.ordered[lines.min(end)..end].fill(0.0);
+            let lines = lines.min(end);
+            let out = &mut self.ordered[..lines.next_multiple_of(LINES_STEP)];
+            Mdct::long(divisor).transform(first, second, slopes, out, &mut self.scratch);
+            self.ordered[lines..end].fill(0.0);
             return;
         }
         let mdct = Mdct::short(divisor);

@@ -6,10 +6,10 @@ use crate::layout::{Layout, WindowSequence};
 use crate::window::WINDOW_SHAPE;
 
 /// Syntactic elements (`id_syn_ele`).
-const SINGLE_CHANNEL: u32 = 0;
-const CHANNEL_PAIR: u32 = 1;
-const FILL: u32 = 6;
-const END: u32 = 7;
+const SINGLE_CHANNEL: u64 = 0;
+const CHANNEL_PAIR: u64 = 1;
+const FILL: u64 = 6;
+const END: u64 = 7;
 
 /// What a pair of channels holds.
 #[derive(Clone, Copy, Debug)]
@@ -92,9 +92,9 @@ impl Frame<'_> {
     /// `ics_info` (table 4.6).
     fn write_info(&self, out: &mut BitWriter) {
         let layout = self.layout;
-        out.put((layout.sequence as u32) << 1 | WINDOW_SHAPE, 4);
+        out.put((layout.sequence as u64) << 1 | WINDOW_SHAPE, 4);
         if self.is_short() {
-            out.put(layout.group_bands as u32, 4);
+            out.put(layout.group_bands as u64, 4);
             // A bit for each window after the first: it belongs to the group of the one before.
             let mut grouping = 0;
             for &windows in layout.groups() {
@@ -103,7 +103,7 @@ impl Frame<'_> {
             out.put(grouping, 7);
         } else {
             // predictor_data_present
-            out.put((layout.group_bands as u32) << 1, 7);
+            out.put((layout.group_bands as u64) << 1, 7);
         }
     }
 }
@@ -119,13 +119,13 @@ fn fill(mut bits: u32, out: &mut BitWriter) {
         out.put(FILL, 3);
         let count = (bits - 7) / 8;
         let count = if count < 15 {
-            out.put(count, 4);
+            out.put(count.into(), 4);
             bits -= 7;
             count
         } else {
             let count = (count - 1).min(COUNT_MAX);
             out.put(15, 4);
-            out.put(count - 14, 8);
+            out.put((count - 14).into(), 8);
             bits -= 15;
             count
         };

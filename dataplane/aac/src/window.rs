@@ -5,7 +5,7 @@
 use std::f64::consts::PI;
 
 /// `window_shape` of all frames.
-pub(crate) const WINDOW_SHAPE: u32 = 1;
+pub(crate) const WINDOW_SHAPE: u64 = 1;
 
 /// Alpha of the Kaiser-Bessel derived windows (§4.6.11.3.2).
 const ALPHA_LONG: f64 = 4.0;

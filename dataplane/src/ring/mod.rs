@@ -35,7 +35,6 @@ pub struct Ring<T: Copy> {
     in_flight: InFlight<T>,
     /// `msg_namelen` and `msg_controllen` for every multishot receive; lives as long as the ring.
     template: Box<libc::msghdr>,
-    reaped: Vec<(u64, i32, u32)>,
     wakes_min: bool,
 }
 
@@ -78,14 +77,7 @@ impl<T: Copy> Ring<T> {
         let ring = setup::ring()?;
         let wakes_min = ring.params().is_feature_min_timeout();
         let buffers = BufferRing::register(&ring, pool).map_err(SetupError::from_buffers)?;
-        Ok(Self {
-            ring,
-            buffers,
-            in_flight: InFlight::default(),
-            template: datagram::template(),
-            reaped: Vec::with_capacity(setup::COMPLETIONS as usize),
-            wakes_min,
-        })
+        Ok(Self { ring, buffers, in_flight: InFlight::default(), template: datagram::template(), wakes_min })
     }
 
     /// Receives datagrams on `socket` until the operation ends.
@@ -194,12 +186,16 @@ impl<T: Copy> Ring<T> {
         tolerate(result)
     }
 
-    /// Appends every completion that is there to `out`.
-    pub fn reap(&mut self, out: &mut Vec<Completion<T>>) {
-        let mut reaped = std::mem::take(&mut self.reaped);
-        reaped.extend(self.ring.completion().map(|c| (c.user_data(), c.result(), c.flags())));
-        out.extend(reaped.drain(..).filter_map(|(data, result, flags)| self.complete(data, result, flags)));
-        self.reaped = reaped;
+    /// Completions that are there.
+    pub fn completions(&mut self) -> usize {
+        self.ring.completion().len()
+    }
+
+    /// Takes the next completion. One at a time, so that it is made where it is used: as a list they would be written and
+    /// read once more. `None`: none is there, or it is one that says nothing.
+    pub fn reap(&mut self) -> Option<Completion<T>> {
+        let entry = self.ring.completion().next()?;
+        self.complete(entry.user_data(), entry.result(), entry.flags())
     }
 
     /// Lends about so many slots to the kernel from the next wait on.

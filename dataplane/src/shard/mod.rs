@@ -77,7 +77,6 @@ pub struct Shard {
     touched: Vec<u32>,
     /// Broadcasts with a receive that ended for want of slots.
     dry: Vec<u32>,
-    completions: Vec<Completion<Tag>>,
     /// The send being put together.
     chunks: ChunkList,
     /// What TLS made of what came.
@@ -132,7 +131,6 @@ impl Shard {
             by_id: HashMap::new(),
             touched: Vec::new(),
             dry: Vec::new(),
-            completions: Vec::new(),
             chunks: ChunkList::default(),
             plain: Vec::new(),
             sealed: SealedBuffers::default(),
@@ -225,12 +223,12 @@ impl Shard {
     }
 
     fn take_completions(&mut self) {
-        let mut completions = std::mem::take(&mut self.completions);
-        self.ring.reap(&mut completions);
-        for completion in completions.drain(..) {
-            self.complete(completion);
+        // Those that come meanwhile wait, so that a peer which is quick to answer cannot hold the turn up.
+        for _ in 0..self.ring.completions() {
+            if let Some(completion) = self.ring.reap() {
+                self.complete(completion);
+            }
         }
-        self.completions = completions;
     }
 
     fn complete(&mut self, completion: Completion<Tag>) {
@@ -296,9 +294,8 @@ impl Shard {
     /// Lets everything go and reports what did not come home.
     fn end(mut self) {
         self.drain();
-        let Self { id, broadcasts, connections, workspace, chunks, completions, ring, pool, outbox, .. } =
-            self;
-        drop((broadcasts, connections, workspace, chunks, completions));
+        let Self { id, broadcasts, connections, workspace, chunks, ring, pool, outbox, .. } = self;
+        drop((broadcasts, connections, workspace, chunks));
         drop(ring);
         outbox.finish(Report::Stopped { shard: id, slots_missing: pool.held() });
     }
@@ -314,8 +311,9 @@ impl Shard {
             if self.ring.wait(1, Duration::ZERO, Some(OUTBOX_RETRY)).is_err() {
                 return; // The ring is broken: dropping it leaks what the kernel may hold.
             }
-            self.ring.reap(&mut self.completions);
-            self.completions.clear();
+            for _ in 0..self.ring.completions() {
+                self.ring.reap();
+            }
         }
     }
 }

@@ -97,7 +97,6 @@ struct Floor {
     calls: Vec<Call>,
     arena: Arena,
     ring: Ring<Tag>,
-    completions: Vec<Completion<Tag>>,
     touched: Vec<u16>,
     /// Receives to be begun again when there are slots.
     ended: Vec<Tag>,
@@ -125,7 +124,6 @@ impl Floor {
             calls,
             arena: Arena::new(pool),
             ring,
-            completions: Vec::new(),
             touched: Vec::new(),
             ended: Vec::new(),
             gather: options.gather,
@@ -134,12 +132,11 @@ impl Floor {
 
     fn turn(&mut self) -> anyhow::Result<()> {
         self.ring.wait(WANT, self.gather, Some(IDLE))?;
-        let mut completions = std::mem::take(&mut self.completions);
-        self.ring.reap(&mut completions);
-        for completion in completions.drain(..) {
-            self.complete(completion)?;
+        for _ in 0..self.ring.completions() {
+            if let Some(completion) = self.ring.reap() {
+                self.complete(completion)?;
+            }
         }
-        self.completions = completions;
         while let Some(number) = self.touched.pop() {
             self.flush(number)?;
         }
