@@ -1,5 +1,7 @@
 //! Logarithms and powers of two as fast as the rate control wants them; it needs no more than two digits.
 
+use std::f32::consts::LN_2;
+
 /// The binary logarithm of a positive number within 0.004; of 0 about -127.
 #[inline(always)]
 pub(crate) fn log2(x: f32) -> f32 {
@@ -10,7 +12,7 @@ pub(crate) fn log2(x: f32) -> f32 {
     exponent + mantissa * (1.4249 + mantissa * (-0.5861 + mantissa * 0.1612))
 }
 
-/// 2 to the power of `x` within 0.0002 of it; of what is below -126 and above 126 about that of those.
+/// 2 to the power of `x` within 0.001 of it; of what is below -126 and above 126 about that of those.
 #[inline(always)]
 pub(crate) fn exp2(x: f32) -> f32 {
     // Added to a number, it leaves the nearest whole one in the lowest bits.
@@ -19,7 +21,7 @@ pub(crate) fn exp2(x: f32) -> f32 {
     let x = if x > 126.0 { 126.0 } else { x };
     let whole = x + TO_WHOLE;
     let rest = x - (whole - TO_WHOLE);
-    let power = 1.0 + rest * (0.69315 + rest * (0.24023 + rest * 0.0555));
+    let power = 1.0 + rest * (LN_2 + rest * (0.24023 + rest * 0.0555));
     f32::from_bits(power.to_bits().wrapping_add(whole.to_bits() << 23))
 }
 

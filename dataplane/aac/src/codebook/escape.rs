@@ -174,11 +174,7 @@ mod tests {
             let length = tables::BOOK_11[index] >> LENGTH_SHIFT;
             assert_eq!(writer.count(), length as usize + count, "{values:?}");
             let word = u64::from(tables::BOOK_11[index] & 0xff_ffff) << count | signs;
-            assert_eq!(u64::from_be_bytes(out) >> (64 - writer_bits(&values)), word, "{values:?}");
+            assert_eq!(u64::from_be_bytes(out) >> (64 - size(&values)), word, "{values:?}");
         }
-    }
-
-    fn writer_bits(values: &[i16; 2]) -> u32 {
-        size(values)
     }
 }
