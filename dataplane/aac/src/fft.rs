@@ -6,8 +6,7 @@ use std::f64::consts::TAU;
 
 use wide::f32x4;
 
-/// Numbers in a vector.
-pub(crate) const LANES: usize = 4;
+use crate::vectors::LANES;
 
 /// Most vectors of a transform: 512 points.
 const VECTORS_MAX: usize = 512 / LANES;

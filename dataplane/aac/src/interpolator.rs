@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 
 use wide::f32x4;
 
-use crate::fft::LANES;
 use crate::rates::{OUTPUT_RATES_HZ, Rates, SOURCE_RATES_HZ};
+use crate::vectors::{LANES, vectors};
 use crate::window::bessel_i0;
 
 /// What is suppressed is so by this much.
@@ -295,13 +295,6 @@ fn four_products(
     };
     let [a, b, c, d] = f32x4::transpose([sums(0), sums(1), sums(2), sums(3)]);
     Some(((a + b) + (c + d)).to_array())
-}
-
-/// Samples in vectors.
-#[inline(always)]
-fn vectors<const N: usize>(samples: &[f32]) -> [f32x4; N] {
-    let vectors = samples.as_chunks::<LANES>().0;
-    std::array::from_fn(|n| f32x4::from(vectors[n]))
 }
 
 /// Sum of products, in lanes that a vector holds.

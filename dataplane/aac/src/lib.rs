@@ -36,6 +36,7 @@ mod signal;
 mod source;
 mod spectrum;
 mod syntax;
+mod vectors;
 mod window;
 
 pub use encoder::{Config, EncodeError, Encoder, Unsupported};

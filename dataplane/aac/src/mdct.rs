@@ -11,7 +11,8 @@ use std::sync::LazyLock;
 
 use wide::f32x4;
 
-use crate::fft::{Complex, Fft, LANES};
+use crate::fft::{Complex, Fft};
+use crate::vectors::{LANES, joined, parted, reversed};
 use crate::window;
 
 /// Lines of a long transform at the output's own rate.
@@ -101,7 +102,7 @@ impl Mdct {
         let (re, im, odd) = (&mut data.re[..vectors], &mut data.im[..vectors], &mut odd[..vectors]);
         let pairs = folded[..lines / LANES].as_chunks::<2>().0;
         for ((even, odd), pair) in re.iter_mut().zip(&mut *odd).zip(pairs) {
-            [*even, *odd] = part(*pair);
+            [*even, *odd] = parted(*pair);
         }
         // Sample 2 n, and sample 2 n from the end.
         for ((re, im), (odd, before)) in re.iter_mut().zip(im).zip(odd.iter().rev().zip(&self.before)) {
@@ -160,24 +161,6 @@ fn fold_rising(block: &[f32], slope: &[f32], out: &mut [f32x4]) {
 fn halves(block: &[f32]) -> (&[[f32; LANES]], &[[f32; LANES]]) {
     let vectors = block.as_chunks::<LANES>().0;
     vectors.split_at(vectors.len() / 2)
-}
-
-#[inline(always)]
-fn reversed(vector: f32x4) -> f32x4 {
-    let [a, b, c, d] = vector.to_array();
-    f32x4::from([d, c, b, a])
-}
-
-/// Numbers at even places and at odd ones.
-#[inline(always)]
-fn part([first, second]: [f32x4; 2]) -> [f32x4; 2] {
-    joined(first.unpack_lo(second), first.unpack_hi(second))
-}
-
-/// One number of each, in turns.
-#[inline(always)]
-fn joined(even: f32x4, odd: f32x4) -> [f32x4; 2] {
-    [even.unpack_lo(odd), even.unpack_hi(odd)]
 }
 
 /// Room that a transform works in.
