@@ -14,7 +14,8 @@ impl<'a> BitWriter<'a> {
     /// Most bits of one [`BitWriter::put`].
     pub(crate) const BITS_MAX: u32 = 56;
 
-    /// What does not fit into `out` is dropped; the caller knows the length beforehand.
+    /// What does not fit into `out` is dropped; the caller knows the length beforehand. Behind what is written up to seven
+    /// bytes of `out` become 0.
     pub(crate) fn new(out: &'a mut [u8]) -> Self {
         Self { out, len: 0, bits: 0, waiting: 0 }
     }
@@ -72,7 +73,21 @@ mod tests {
         assert_eq!(writer.finish(), 7);
         let expected = 0b101_u64 << 51 | 0xdead_beef << 19 | 1 << 18 | 0x1234 << 2 | 0b11;
         assert_eq!(out[..7], (expected << 10).to_be_bytes()[..7]);
-        assert_eq!(out[15], 0xff);
+        assert_eq!(out[7 + 7..], [0xff; 2], "no more than seven bytes behind the end");
+    }
+
+    #[test]
+    fn a_buffer_that_ends_with_the_bits_holds_them_all() {
+        for room in 0..=16 {
+            let (mut wide, mut exact) = ([0xff; 32], [0xff; 32]);
+            for (out, end) in [(&mut wide, 32), (&mut exact, room)] {
+                let mut writer = BitWriter::new(&mut out[..end]);
+                (0..42).for_each(|n| writer.put(n % 8, 3));
+                assert_eq!(writer.finish(), 16);
+            }
+            assert_eq!(exact[..room], wide[..room], "{room}");
+            assert!(exact[room..].iter().all(|byte| *byte == 0xff), "{room}: beyond the buffer");
+        }
     }
 
     #[test]
