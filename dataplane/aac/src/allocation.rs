@@ -39,7 +39,8 @@ const VALUE_MAX_LOG2: f32 = 12.97;
 /// Least scale factor of any use: its noise is 12 dB below that of samples of 16 bits.
 const FINEST: f32 = 112.0;
 
-/// The greatest number below 1 but for what rounding needs: what this is added to is cut to the next whole number.
+/// What this is added to is rounded up when it is cut to a whole number, unless it is one or less than 0.0001 above it;
+/// [`VALUE_MAX_LOG2`] leaves room for that.
 const BELOW_ONE: f32 = 0.9999;
 
 /// Bands that are looked at together: two vectors' worth. What is kept of bands is kept in whole ones.

@@ -8,7 +8,7 @@ use io_uring::{IoUring, Probe, opcode};
 const SUBMISSIONS: u32 = 1024;
 
 /// Entries of the completion queue: what one turn can bring under load.
-pub const COMPLETIONS: u32 = 8192;
+const COMPLETIONS: u32 = 8192;
 
 /// Why there is no ring. Each text names the remedy.
 #[derive(Debug, thiserror::Error)]
