@@ -4,11 +4,14 @@
 //! Noise follows the energy that masks it by a power law: louder bands get more noise, and less than in proportion.
 //! What one band masks in its neighbours falls off on both sides.
 
+use wide::f32x4;
+
 use crate::codebook::DIFFERENCE_MAX;
 use crate::layout::{BANDS_MAX, Layout};
 use crate::log2::{exp2, log2};
 use crate::quantizer::UNITY;
 use crate::rate_control::Estimate;
+use crate::vectors::LANES;
 
 /// What is known of a channel's bands.
 pub(crate) struct Demand {
@@ -44,8 +47,8 @@ const FINEST: f32 = 112.0;
 const BELOW_ONE: f32 = 0.9999;
 
 /// Bands that are looked at together: two vectors' worth. What is kept of bands is kept in whole ones.
-const LANES: usize = 8;
-const _: () = assert!(BANDS_MAX.is_multiple_of(LANES));
+const TOGETHER: usize = 2 * LANES;
+const _: () = assert!(BANDS_MAX.is_multiple_of(TOGETHER));
 
 /// Bands below this amplitude, in binary logarithms, are silent.
 const SILENT: f32 = -10.0;
@@ -63,13 +66,24 @@ impl Demand {
     /// Looks at the lines of a channel and their powers of 3/4.
     pub(crate) fn analyse(&mut self, layout: &Layout, lines: &[f32], powers: &[f32]) {
         self.count = layout.bands();
-        for band in 0..self.count {
-            let range = layout.band(band);
-            let energy = self.add_up(band, &lines[range.clone()], &powers[range.clone()]);
-            self.maskers[band] = energy / range.len() as f32;
+        for first in (0..self.count).step_by(LANES) {
+            let bands = first..self.count.min(first + LANES);
+            let sums = bands.clone().map(|band| {
+                let range = layout.band(band);
+                self.widths[band] = range.len() as f32;
+                Sums::of(&lines[range.clone()], &powers[range])
+            });
+            let mut of_bands = [Sums::NONE; LANES];
+            of_bands.iter_mut().zip(sums).for_each(|(of_band, sums)| *of_band = sums);
+            let [energies, sums, peaks] = Sums::whole(of_bands);
+            for ((band, energy), (power, peak)) in bands.zip(energies).zip(sums.into_iter().zip(peaks)) {
+                self.maskers[band] = energy / self.widths[band];
+                self.levels[band] = power / self.widths[band];
+                self.peaks[band] = peak;
+            }
         }
         // What fills the last vector up is silent and has no lines, so that it costs no bits.
-        let end = self.count.next_multiple_of(LANES);
+        let end = self.count.next_multiple_of(TOGETHER);
         for values in [&mut self.widths, &mut self.levels, &mut self.maskers, &mut self.peaks] {
             values[self.count..end].fill(0.0);
         }
@@ -90,19 +104,12 @@ impl Demand {
 
     /// A band holds other lines now, and something else masks there.
     pub(crate) fn change(&mut self, band: usize, lines: &[f32], powers: &[f32], masker: f32) {
-        self.add_up(band, lines, powers);
+        let [_, [power, ..], [peak, ..]] =
+            Sums::whole([Sums::of(lines, powers), Sums::NONE, Sums::NONE, Sums::NONE]);
+        self.levels[band] = power / self.widths[band];
+        self.peaks[band] = peak;
         self.measure(band..band + 1);
         self.maskers[band] = masker;
-    }
-
-    /// Notes width, mean and peak of a band's powers; gives its energy.
-    fn add_up(&mut self, band: usize, lines: &[f32], powers: &[f32]) -> f32 {
-        let width = lines.len() as f32;
-        let Sums { energy, power, peak } = sums(lines, powers);
-        self.widths[band] = width;
-        self.levels[band] = power / width;
-        self.peaks[band] = peak;
-        energy
     }
 
     /// Makes levels of mean powers, and floors of peaks.
@@ -117,22 +124,31 @@ impl Demand {
         }
     }
 
+    /// Lets each band mask its neighbours. What falls off is added beforehand, so that one greatest number after the other
+    /// is all that has to wait for the one before.
     fn spread(&mut self, bands: std::ops::Range<usize>) {
         let maskers = &mut self.maskers[bands];
-        let mut last = SILENT;
+        let mut greatest = SILENT;
+        let mut fallen = 0.0;
         for masker in maskers.iter_mut() {
-            last = masker.max(last - FALL_UPWARDS);
-            *masker = last;
+            let raised = *masker + fallen;
+            greatest = if raised > greatest { raised } else { greatest };
+            *masker = greatest - fallen;
+            fallen += FALL_UPWARDS;
         }
+        let mut greatest = SILENT;
+        let mut fallen = 0.0;
         for masker in maskers.iter_mut().rev() {
-            last = masker.max(last - FALL_DOWNWARDS);
-            *masker = last;
+            let raised = *masker + fallen;
+            greatest = if raised > greatest { raised } else { greatest };
+            *masker = greatest - fallen;
+            fallen += FALL_DOWNWARDS;
         }
     }
 
     /// Adds about how many bits the values take at a gain.
     pub(crate) fn estimate(&self, gain: f32, sum: &mut Estimate) {
-        let end = self.count.next_multiple_of(LANES);
+        let end = self.count.next_multiple_of(TOGETHER);
         let (mut bits, mut fewer) = ([0.0; BANDS_MAX], [0.0; BANDS_MAX]);
         let known = self.levels[..end].iter().zip(&self.maskers[..end]).zip(&self.floors[..end]);
         let sought = self.widths[..end].iter().zip(&mut bits[..end]).zip(&mut fewer[..end]);
@@ -167,33 +183,46 @@ impl Demand {
 
 /// The sum of values, whole vectors of them.
 fn total(values: &[f32]) -> f32 {
-    let mut lanes = [0.0; LANES];
-    for values in values.as_chunks::<LANES>().0 {
+    let mut lanes = [0.0; TOGETHER];
+    for values in values.as_chunks::<TOGETHER>().0 {
         lanes.iter_mut().zip(values).for_each(|(lane, value)| *lane += value);
     }
     lanes.iter().sum()
 }
 
+/// Sums of a band's energies and powers, and its greatest power, each in the lanes of a vector.
+#[derive(Clone, Copy)]
 struct Sums {
-    energy: f32,
-    power: f32,
-    peak: f32,
+    energies: f32x4,
+    powers: f32x4,
+    peaks: f32x4,
 }
 
-/// Sums of energies and powers, and the greatest power, in lanes that a vector holds.
-fn sums(lines: &[f32], powers: &[f32]) -> Sums {
-    let (mut energies, mut sums, mut peaks) = ([0.0; 4], [0.0; 4], [0.0_f32; 4]);
-    for (lines, powers) in lines.as_chunks::<4>().0.iter().zip(powers.as_chunks::<4>().0) {
-        for lane in 0..4 {
-            energies[lane] += lines[lane] * lines[lane];
-            sums[lane] += powers[lane];
-            peaks[lane] = if powers[lane] > peaks[lane] { powers[lane] } else { peaks[lane] };
+impl Sums {
+    const NONE: Self = Self { energies: f32x4::ZERO, powers: f32x4::ZERO, peaks: f32x4::ZERO };
+
+    #[inline(always)]
+    fn of(lines: &[f32], powers: &[f32]) -> Self {
+        let mut sums = Self::NONE;
+        for (lines, powers) in lines.as_chunks::<LANES>().0.iter().zip(powers.as_chunks::<LANES>().0) {
+            let (lines, powers) = (f32x4::from(*lines), f32x4::from(*powers));
+            sums.energies += lines * lines;
+            sums.powers += powers;
+            sums.peaks = sums.peaks.fast_max(powers);
         }
+        sums
     }
-    Sums {
-        energy: energies.iter().sum(),
-        power: sums.iter().sum(),
-        peak: peaks.into_iter().fold(0.0, f32::max),
+
+    /// The lanes of each band in one: energies, powers, peaks.
+    #[inline(always)]
+    fn whole(bands: [Self; LANES]) -> [[f32; LANES]; 3] {
+        let add = |[a, b, c, d]: [f32x4; LANES]| (a + b + c + d).to_array();
+        let [a, b, c, d] = f32x4::transpose(bands.map(|band| band.peaks));
+        [
+            add(f32x4::transpose(bands.map(|band| band.energies))),
+            add(f32x4::transpose(bands.map(|band| band.powers))),
+            a.fast_max(b).fast_max(c.fast_max(d)).to_array(),
+        ]
     }
 }
 

@@ -31,23 +31,14 @@ impl<'a> BitWriter<'a> {
         self.bits |= value << (63 - waiting) << 1;
         match self.out.get_mut(self.len..self.len + 8) {
             Some(out) => out.copy_from_slice(&self.bits.to_be_bytes()),
-            None => self.put_last(),
+            None => put_last(self.out, self.len, self.bits),
         }
         self.len += (waiting / 8) as usize;
         self.bits <<= waiting & !7;
         self.waiting = waiting & 7;
     }
 
-    /// The same as eight bytes at once, where the buffer ends before.
-    #[cold]
-    fn put_last(&mut self) {
-        let bytes = self.bits.to_be_bytes();
-        let room = self.out.get_mut(self.len..).unwrap_or_default();
-        room.iter_mut().zip(bytes).for_each(|(out, byte)| *out = byte);
-    }
-
-    /// Bits written so far.
-    #[cfg(test)]
+    /// Bits written so far, those included that had no room.
     pub(crate) fn count(&self) -> usize {
         self.len * 8 + self.waiting as usize
     }
@@ -56,6 +47,14 @@ impl<'a> BitWriter<'a> {
     pub(crate) fn finish(self) -> usize {
         self.len + usize::from(self.waiting > 0)
     }
+}
+
+/// The same as eight bytes at once, where the buffer ends before. It takes the writer apart, so that this one's parts may
+/// stay in registers.
+#[cold]
+fn put_last(out: &mut [u8], len: usize, bits: u64) {
+    let room = out.get_mut(len..).unwrap_or_default();
+    room.iter_mut().zip(bits.to_be_bytes()).for_each(|(out, byte)| *out = byte);
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! (ISO/IEC 14496-3 §4.6.2, §4.6.3).
 
 use crate::bit_writer::BitWriter;
-use crate::codebook::{self, DIFFERENCE_MAX, ZERO};
+use crate::codebook::{self, DIFFERENCE_MAX, ESCAPE, ZERO};
 use crate::layout::{BANDS_MAX, Layout, WindowSequence};
 use crate::mdct::LINES_MAX;
 use crate::quantizer;
@@ -15,7 +15,8 @@ struct Section {
     end: u8,
     /// The first of the pair of books that holds it.
     first_book: u8,
-    /// Bits in either book of the pair.
+    /// Bits in either book of the pair, as far as there is a choice: bands that need escape sequences are in their book
+    /// whatever is joined, and count nothing.
     sizes: [u32; 2],
 }
 
@@ -25,7 +26,6 @@ pub(crate) struct Channel {
     scale_factors: [u8; BANDS_MAX],
     sections: [Section; BANDS_MAX],
     section_count: usize,
-    bits: u32,
 }
 
 /// The scale factor of a band in which all is 0; no other band has one so low.
@@ -40,13 +40,7 @@ impl Channel {
         scale_factors: [0; BANDS_MAX],
         sections: [Section { start: 0, end: 0, first_book: ZERO, sizes: [0; 2] }; BANDS_MAX],
         section_count: 0,
-        bits: 0,
     };
-
-    /// Bits of section data, scale factor data and spectral data.
-    pub(crate) fn bits(&self) -> u32 {
-        self.bits
-    }
 
     /// Quantizes and finds sections. `peaks` are the greatest powers of each band.
     pub(crate) fn code(
@@ -58,22 +52,37 @@ impl Channel {
         scale_factors: &[u8],
     ) {
         self.section_count = 0;
-        for band in 0..layout.bands() {
-            let factor = quantizer::factor(scale_factors[band]);
-            let range = layout.band(band);
-            let values = &mut self.values[range.clone()];
-            let first_book = codebook::first_book(quantizer::magnitude(peaks[band], factor));
-            if first_book == ZERO {
-                values.fill(0);
-            } else {
-                quantizer::quantize(&lines[range.clone()], &powers[range], factor, values);
+        for group in 0..layout.groups().len() {
+            // §4.4.2.7: sections end with their group.
+            let first_section = self.section_count;
+            for band in group * layout.group_bands..(group + 1) * layout.group_bands {
+                let section = self.code_band(layout, band, lines, powers, peaks[band], scale_factors[band]);
+                self.push(layout, section, first_section);
             }
-            let sizes = codebook::sizes(first_book, values);
-            self.scale_factors[band] = if first_book == ZERO { UNUSED } else { scale_factors[band] };
-            self.push(layout, Section { start: band as u8, end: band as u8 + 1, first_book, sizes });
         }
-        self.settle_scale_factors();
-        self.count(layout);
+    }
+
+    fn code_band(
+        &mut self,
+        layout: &Layout,
+        band: usize,
+        lines: &[f32],
+        powers: &[f32],
+        peak: f32,
+        scale_factor: u8,
+    ) -> Section {
+        let factor = quantizer::factor(scale_factor);
+        let range = layout.band(band);
+        let values = &mut self.values[range.clone()];
+        let first_book = codebook::first_book(quantizer::magnitude(peak, factor));
+        if first_book == ZERO {
+            values.fill(0);
+        } else {
+            quantizer::quantize(&lines[range.clone()], &powers[range], factor, values);
+        }
+        let sizes = if first_book == ESCAPE { [0; 2] } else { codebook::sizes(first_book, values) };
+        self.scale_factors[band] = if first_book == ZERO { UNUSED } else { scale_factor };
+        Section { start: band as u8, end: band as u8 + 1, first_book, sizes }
     }
 
     /// All of `values` in one book, for tests.
@@ -82,7 +91,7 @@ impl Channel {
         let mut channel = Self::EMPTY;
         channel.values[..values.len()].copy_from_slice(values);
         channel.scale_factors[..layout.bands()].fill(scale_factor);
-        let first_book = if book == codebook::ESCAPE { book } else { (book - 1) | 1 };
+        let first_book = if book == ESCAPE { book } else { (book - 1) | 1 };
         let sizes = if book == first_book { [0, 1] } else { [1, 0] };
         channel.sections[0] = Section { start: 0, end: layout.bands() as u8, first_book, sizes };
         channel.section_count = 1;
@@ -100,18 +109,23 @@ impl Channel {
                 self.section_count += 1;
             }
         }
-        self.count(layout);
     }
 
-    /// Appends a section and joins it with those before it as long as that saves bits.
-    fn push(&mut self, layout: &Layout, mut section: Section) {
-        // §4.4.2.7: sections end with their group.
-        while !usize::from(section.start).is_multiple_of(layout.group_bands)
-            && let Some(index) = self.section_count.checked_sub(1)
-            && let Some(joined) = self.join(layout, self.sections[index], section)
+    /// Appends a section and joins it with those before it, from `first` on, as long as that saves bits.
+    fn push(&mut self, layout: &Layout, mut section: Section, first: usize) {
+        if section.first_book == ESCAPE
+            && let Some(last) = self.sections[first..self.section_count].last_mut()
+            && last.first_book == ESCAPE
+        {
+            // Nothing else changes: whether one before is worth joining hangs on that alone.
+            last.end = section.end;
+            return;
+        }
+        while self.section_count > first
+            && let Some(joined) = self.join(layout, self.sections[self.section_count - 1], section)
         {
             section = joined;
-            self.section_count = index;
+            self.section_count -= 1;
         }
         self.sections[self.section_count] = section;
         self.section_count += 1;
@@ -142,53 +156,25 @@ impl Channel {
         (joined.least() + scale_factors <= apart).then_some(joined)
     }
 
-    /// Bands that hold nothing but 0 and have a book all the same take the scale factor before, which is the cheapest.
-    fn settle_scale_factors(&mut self) {
-        let first = self.coded_scale_factors().find(|&scale_factor| scale_factor != UNUSED);
-        let mut last = first.unwrap_or(UNUSED);
-        for section in &self.sections[..self.section_count] {
-            if section.first_book == ZERO {
-                continue;
-            }
-            for scale_factor in &mut self.scale_factors[usize::from(section.start)..usize::from(section.end)]
-            {
-                if *scale_factor == UNUSED {
-                    *scale_factor = last;
-                }
-                debug_assert!(scale_factor.abs_diff(last) <= DIFFERENCE_MAX as u8);
-                last = *scale_factor;
-            }
-        }
-    }
-
-    fn count(&mut self, layout: &Layout) {
-        let sections = &self.sections[..self.section_count];
-        let headers: u32 = sections
-            .iter()
-            .map(|section| 4 + length_bits(layout) * (length_words(layout, section.end - section.start)))
-            .sum();
-        let spectral: u32 = sections.iter().map(|section| section.least()).sum();
-        let mut last = None;
-        let mut differences = 0;
-        for scale_factor in self.coded_scale_factors() {
-            let difference = i32::from(scale_factor) - i32::from(*last.get_or_insert(scale_factor));
-            differences += codebook::difference_size(difference);
-            last = Some(scale_factor);
-        }
-        self.bits = headers + spectral + differences;
-    }
-
+    /// Of the bands that have one. Those that hold nothing but 0 and have a book all the same have that of the band
+    /// before, which is the cheapest.
     fn coded_scale_factors(&self) -> impl Iterator<Item = u8> {
-        self.sections[..self.section_count].iter().filter(|section| section.first_book != ZERO).flat_map(
-            |section| {
-                self.scale_factors[usize::from(section.start)..usize::from(section.end)].iter().copied()
-            },
-        )
+        let coded = self.sections[..self.section_count].iter().filter(|section| section.first_book != ZERO);
+        let mut last = self.global_gain();
+        coded.flat_map(|section| &self.scale_factors[section.bands()]).map(move |&scale_factor| {
+            if scale_factor != UNUSED {
+                debug_assert!(scale_factor.abs_diff(last) <= DIFFERENCE_MAX as u8);
+                last = scale_factor;
+            }
+            last
+        })
     }
 
-    /// `global_gain` (§4.4.2.7): the first scale factor.
+    /// `global_gain` (§4.4.2.7): the first scale factor that there is.
     pub(crate) fn global_gain(&self) -> u8 {
-        self.coded_scale_factors().next().unwrap_or(0)
+        let coded = self.sections[..self.section_count].iter().filter(|section| section.first_book != ZERO);
+        let mut scale_factors = coded.flat_map(|section| &self.scale_factors[section.bands()]);
+        *scale_factors.find(|&&scale_factor| scale_factor != UNUSED).unwrap_or(&UNUSED)
     }
 
     /// `section_data` and `scale_factor_data` (§4.4.2.7).
@@ -219,6 +205,10 @@ impl Channel {
 }
 
 impl Section {
+    fn bands(&self) -> std::ops::Range<usize> {
+        self.start.into()..self.end.into()
+    }
+
     fn lines(&self, layout: &Layout) -> std::ops::Range<usize> {
         layout.band(self.start.into()).start..layout.band(usize::from(self.end) - 1).end
     }
@@ -234,11 +224,6 @@ impl Section {
 
 fn length_bits(layout: &Layout) -> u32 {
     if layout.sequence == WindowSequence::EightShort { 3 } else { 5 }
-}
-
-/// Words that a section's length takes: one more for each that is full.
-fn length_words(layout: &Layout, length: u8) -> u32 {
-    1 + u32::from(length) / ((1 << length_bits(layout)) - 1)
 }
 
 fn header_bits(layout: &Layout) -> u32 {

@@ -69,11 +69,6 @@ pub(crate) fn write(book: u8, values: &[i16], out: &mut BitWriter) {
     }
 }
 
-/// Bits of a difference between scale factors, within -60..=60.
-pub(crate) fn difference_size(difference: i32) -> u32 {
-    tables::SCALE_FACTORS[(difference + DIFFERENCE_MAX) as usize] >> LENGTH_SHIFT
-}
-
 /// Writes a difference between scale factors, within -60..=60.
 pub(crate) fn write_difference(difference: i32, out: &mut BitWriter) {
     put(tables::SCALE_FACTORS[(difference + DIFFERENCE_MAX) as usize], [], out);

@@ -45,7 +45,7 @@ fn heard(values: &[i16], scale_factor: u8, book: u8) -> Vec<f64> {
     let channel = [Channel::in_book(&layout, values, scale_factor, book)];
     let frame = Frame { layout: &layout, channels: &channel, pair: None };
     let mut bytes = [0; 4_096];
-    let len = frame.write(0, &mut bytes);
+    let len = frame.write(0, &mut bytes).len;
     let mut decoder = AacDecoder::open(&CONFIG).expect("48 kHz mono");
     let mut pcm = [0; LINES_MAX];
     for _ in 0..3 {

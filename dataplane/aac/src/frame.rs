@@ -11,10 +11,10 @@ use crate::layout::{BANDS_MAX, Layout, WindowSequence};
 use crate::mdct::LINES_MAX;
 use crate::mid_side::{self, MidSide};
 use crate::quantizer;
-use crate::rate_control::{Estimate, RateControl};
+use crate::rate_control::{CHANNEL_BITS_MAX, Estimate, RateControl};
 use crate::source::Source;
 use crate::spectrum::Spectrum;
-use crate::syntax::{Frame, Pair};
+use crate::syntax::{Frame, Pair, Written};
 use crate::window::SHORT_WINDOWS;
 
 /// Makes the frames of one stream.
@@ -83,9 +83,9 @@ impl FrameCoder {
         channels.iter_mut().for_each(|channel| channel.code_silence(&layout));
         let pair = (self.channels == 2).then_some(Pair::MidSide);
         let frame = Frame { layout: &layout, channels, pair };
-        let least = self.rate.frame_bits() as u32 / 8 * 8;
-        let mut out = vec![0; frame.bytes(least)];
-        frame.write(least, &mut out);
+        let mut out = vec![0; CHANNEL_BITS_MAX as usize / 8 * self.channels];
+        let written = frame.write(self.rate.frame_bits() as u32 / 8 * 8, &mut out);
+        out.truncate(written.len);
         out.into()
     }
 
@@ -145,19 +145,14 @@ impl FrameCoder {
         if coding == Coding::Stereo {
             mid_side::choose(&layout, &mut spectrum.channels, powers, demands, mid_side);
         }
-        let least = self.quantize(workspace, &layout, coding);
-        let frame = Frame::of(workspace, &layout, coding);
-        let needed = frame.bytes(least);
-        let room = out.len();
+        let needed = self.write(workspace, &layout, coding, out);
         self.rate.spend(8 * needed as u32);
-        let out = out.get_mut(..needed).ok_or(EncodeError { needed, room })?;
-        let written = frame.write(least, out);
-        debug_assert_eq!(written, needed, "bits were counted as they are written");
-        Ok(written)
+        if needed > out.len() { Err(EncodeError { needed, room: out.len() }) } else { Ok(needed) }
     }
 
-    /// Finds the values that fit; says how many bits the frame must take at least.
-    fn quantize(&mut self, workspace: &mut Workspace, layout: &Layout, coding: Coding) -> u32 {
+    /// Finds the values that fit and writes them; says how many bytes they take. How long they are is not worked out
+    /// beforehand: that takes nearly as long as writing them, and it is rarely too long.
+    fn write(&mut self, workspace: &mut Workspace, layout: &Layout, coding: Coding, out: &mut [u8]) -> usize {
         let count = coding.coded_channels();
         let bounds = self.rate.bounds();
         let demands = &workspace.demands[..count];
@@ -183,18 +178,18 @@ impl FrameCoder {
                     &workspace.scale_factors,
                 );
             }
-            let bits = Frame::of(workspace, layout, coding).bits();
+            let Written { bits, len } = Frame::of(workspace, layout, coding).write(bounds.least, out);
             if attempt == 0 && layout.bands() > 0 {
                 self.rate.learn(estimated.bits, bits);
             }
             let over = bits.next_multiple_of(8).saturating_sub(bounds.most);
             if over == 0 {
-                return bounds.least;
+                return len;
             }
             gain += (over as f32 / estimated.fewer.max(1.0)).clamp(1.0, 30.0) * (attempt + 1) as f32;
         }
         workspace.channels[..count].iter_mut().for_each(|channel| channel.code_silence(layout));
-        bounds.least
+        Frame::of(workspace, layout, coding).write(bounds.least, out).len
     }
 }
 

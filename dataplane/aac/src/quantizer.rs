@@ -2,7 +2,10 @@
 
 use std::sync::LazyLock;
 
+use wide::f32x4;
+
 use crate::codebook::VALUE_MAX;
+use crate::vectors::LANES;
 
 /// Scale factors are numbers of 8 bits.
 pub(crate) const SCALE_FACTORS: usize = 256;
@@ -30,30 +33,33 @@ pub(crate) fn factor(scale_factor: u8) -> f32 {
 
 /// The magnitude of one value.
 pub(crate) fn magnitude(power: f32, factor: f32) -> u16 {
-    rounded(power * factor) as u16
+    let [magnitude, ..] = rounded(f32x4::splat(power * factor));
+    magnitude as u16
 }
 
 /// Quantizes lines, whole quadruples, whose `powers` are known.
+#[inline(always)]
 pub(crate) fn quantize(lines: &[f32], powers: &[f32], factor: f32, out: &mut [i16]) {
-    // Vectors of four, as the narrowest bands have no more lines.
-    let (lines, powers) = (lines.as_chunks::<4>().0, powers.as_chunks::<4>().0);
-    for ((out, lines), powers) in out.as_chunks_mut::<4>().0.iter_mut().zip(lines).zip(powers) {
-        for lane in 0..4 {
-            let magnitude = rounded(powers[lane] * factor) as i32;
+    let factor = f32x4::splat(factor);
+    let lines = lines.as_chunks::<LANES>().0;
+    let powers = powers.as_chunks::<LANES>().0;
+    for ((out, lines), powers) in out.as_chunks_mut::<LANES>().0.iter_mut().zip(lines).zip(powers) {
+        let magnitudes = rounded(f32x4::from(*powers) * factor);
+        for lane in 0..LANES {
             // All ones where the line is negative.
             let sign = (lines[lane].to_bits() as i32) >> 31;
-            out[lane] = ((magnitude ^ sign) - sign) as i16;
+            out[lane] = ((magnitudes[lane] as i32 ^ sign) - sign) as i16;
         }
     }
 }
 
-/// Cut to a whole number after adding [`ROUNDING`]. As 2^23 is added, the mantissa holds the number; so vectors need
-/// no conversion that looks for numbers beyond the range.
+/// Cut to whole numbers after adding [`ROUNDING`]. As 2^23 is added, the mantissa holds the number; so vectors need no
+/// conversion that looks for numbers beyond the range.
 #[inline(always)]
-fn rounded(value: f32) -> u32 {
+fn rounded(values: f32x4) -> [u32; LANES] {
     const SHIFT: f32 = (1 << 23) as f32;
-    let shifted = value.min(f32::from(VALUE_MAX)) + (ROUNDING - 0.5) + SHIFT;
-    shifted.to_bits() & 0xffff
+    let shifted = values.fast_min(f32x4::splat(VALUE_MAX.into())) + (ROUNDING - 0.5) + SHIFT;
+    shifted.to_array().map(|value| value.to_bits() & 0xffff)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ const SINGLE_CHANNEL: u64 = 0;
 const CHANNEL_PAIR: u64 = 1;
 const FILL: u64 = 6;
 const END: u64 = 7;
+const END_BITS: u32 = 3;
 
 /// What a pair of channels holds.
 #[derive(Clone, Copy, Debug)]
@@ -28,28 +29,18 @@ pub(crate) struct Frame<'a> {
     pub(crate) pair: Option<Pair<'a>>,
 }
 
+/// How long a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// Bits without any filling.
+    pub(crate) bits: u32,
+    /// Bytes of all.
+    pub(crate) len: usize,
+}
+
 impl Frame<'_> {
-    /// Bits of the frame without any filling, not rounded to bytes.
-    pub(crate) fn bits(&self) -> u32 {
-        let channels: u32 = self.channels.iter().map(|channel| CHANNEL_BITS + channel.bits()).sum();
-        let pair = match self.pair {
-            None => 0,
-            Some(Pair::MidSide) => 3,
-            // One bit for each band unless all are alike.
-            Some(Pair::Bands(bands)) => 3 + if bands.contains(&true) { bands.len() as u32 } else { 0 },
-        };
-        // Element, its tag, and the end.
-        3 + 4 + pair + self.info_bits() + channels + 3
-    }
-
-    /// Bytes of the frame when it is filled up to `least` bits.
-    pub(crate) fn bytes(&self, least: u32) -> usize {
-        self.bits().max(least).div_ceil(8) as usize
-    }
-
-    /// Writes the frame, filled up to `least` bits at least, and says how many bytes it has.
-    pub(crate) fn write(&self, least: u32, out: &mut [u8]) -> usize {
-        let missing = least.next_multiple_of(8).saturating_sub(self.bits());
+    /// Writes the frame, filled up to `least` bits at least. What does not fit into `out` is counted all the same.
+    pub(crate) fn write(&self, least: u32, out: &mut [u8]) -> Written {
         let mut out = BitWriter::new(out);
         out.put(if self.pair.is_some() { CHANNEL_PAIR } else { SINGLE_CHANNEL }, 3);
         out.put(0, 4);
@@ -76,17 +67,14 @@ impl Frame<'_> {
             out.put(0, 3);
             channel.write_spectrum(self.layout, &mut out);
         }
-        fill(missing, &mut out);
-        out.put(END, 3);
-        out.finish()
+        let bits = out.count() as u32 + END_BITS;
+        fill(least.next_multiple_of(8).saturating_sub(bits), &mut out);
+        out.put(END, END_BITS);
+        Written { bits, len: out.finish() }
     }
 
     fn is_short(&self) -> bool {
         self.layout.sequence == WindowSequence::EightShort
-    }
-
-    fn info_bits(&self) -> u32 {
-        if self.is_short() { 15 } else { 11 }
     }
 
     /// `ics_info` (table 4.6).
@@ -107,9 +95,6 @@ impl Frame<'_> {
         }
     }
 }
-
-/// `global_gain` and the three flags of a channel.
-const CHANNEL_BITS: u32 = 8 + 3;
 
 /// Fill elements (§4.5.2.9.4) of `bits` in all, as near as they come: at least 7, in whole bytes beyond that.
 fn fill(mut bits: u32, out: &mut BitWriter) {

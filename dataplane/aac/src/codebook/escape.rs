@@ -1,17 +1,20 @@
 //! The book with escape sequences (`ESC_HCB`, ISO/IEC 14496-3 §4.6.3.3): pairs of any magnitude, those from 16 on by a
-//! sequence behind the codeword. Loud bands are all in it, so eight pairs at a time are worked out in vectors, without a
+//! sequence behind the codeword. Loud bands are all in it, so four pairs at a time are worked out in vectors, without a
 //! branch that depends on what they hold.
+
+use wide::{f32x4, i16x8, i32x4};
 
 use super::tables::{self, LENGTH_SHIFT};
 use crate::bit_writer::BitWriter;
 
-/// Pairs that are worked out together.
-const PAIRS: usize = 8;
+/// Pairs that are worked out together, and their values.
+const PAIRS: usize = 4;
+const VALUES: usize = 2 * PAIRS;
 
 /// The first magnitude that has a sequence.
-const FIRST: i32 = 16;
+const FIRST: i16 = 16;
 
-/// What is written for eight pairs. Each part is an array of its own, so that it is made in vectors.
+/// What is written for four pairs.
 struct Block {
     /// Into [`SIGNED`].
     index: [i32; PAIRS],
@@ -21,7 +24,7 @@ struct Block {
     sequences: [Sequences; 2],
 }
 
-/// The escape sequences of eight values, and how many bits each has.
+/// The escape sequences of four values, and how many bits each has.
 struct Sequences {
     bits: [i32; PAIRS],
     sizes: [i32; PAIRS],
@@ -29,18 +32,24 @@ struct Sequences {
 
 impl Block {
     #[inline(always)]
-    fn of(pairs: &[[i16; 2]; PAIRS]) -> Self {
-        let first = pairs.map(|[first, _]| i32::from(first));
-        let second = pairs.map(|[_, second]| i32::from(second));
-        let (mut index, mut signs) = ([0; PAIRS], [0; PAIRS]);
-        for n in 0..PAIRS {
-            index[n] = first[n].abs().min(FIRST) * (FIRST + 1) + second[n].abs().min(FIRST);
-            // The first value's sign is one place higher where the second one has a sign as well.
-            let is_first = first[n] >> 31 & 1;
-            let is_both = -i32::from(second[n] != 0) & is_first;
-            signs[n] = is_first + is_both + (second[n] >> 31 & 1);
+    fn of(values: [i16; VALUES]) -> Self {
+        /// Sums of a pair's values, each times something.
+        #[inline(always)]
+        fn sums(values: i16x8, first: i16, second: i16) -> i32x4 {
+            values.dot(i16x8::new([first, second, first, second, first, second, first, second]))
         }
-        Self { index, signs, sequences: [Sequences::of(&first), Sequences::of(&second)] }
+        let values = i16x8::new(values);
+        let magnitudes = values.max(-values);
+        let known = magnitudes.min(i16x8::splat(FIRST));
+        // All ones, as a number -1.
+        let (negative, zero) = (values >> 15_i32, values.simd_eq(i16x8::ZERO));
+        // The first value's sign is one place higher where the second one has a sign as well.
+        let is_both = sums(negative, -1, 0) & !sums(zero, 0, 1);
+        Self {
+            index: sums(known, FIRST + 1, 1).to_array(),
+            signs: (sums(negative, -1, -1) + is_both).to_array(),
+            sequences: [Sequences::of(sums(magnitudes, 1, 0)), Sequences::of(sums(magnitudes, 0, 1))],
+        }
     }
 }
 
@@ -49,30 +58,31 @@ impl Sequences {
     /// bit these are 2 n - 3 bits, which as a number are 2^(2 n - 3) - 2^(n + 1) + value - 2^n; a float of 24 bits holds
     /// all of it, and n is its exponent.
     #[inline(always)]
-    fn of(values: &[i32; PAIRS]) -> Self {
+    fn of(magnitudes: i32x4) -> Self {
         const TO_WHOLE: f32 = (1 << 23) as f32;
-        let (mut bits, mut sizes) = ([0; PAIRS], [0; PAIRS]);
-        for n in 0..PAIRS {
-            let magnitude = values[n].abs();
-            // All ones where there is one.
-            let is_escaped = -i32::from(magnitude >= FIRST);
-            let number = magnitude as f32;
-            let exponent = (number.to_bits() >> 23) as i32 - 127;
-            let highest = f32::from_bits(number.to_bits() & 0x7f80_0000);
-            let sequence = highest * highest * 0.125 - 3.0 * highest + number;
-            bits[n] = (sequence + TO_WHOLE).to_bits() as i32 & 0x7f_ffff & is_escaped;
-            sizes[n] = (2 * exponent - 3) & is_escaped;
+        let is_escaped = magnitudes.simd_gt(i32x4::splat(i32::from(FIRST) - 1));
+        let numbers = f32x4::from_i32x4(magnitudes);
+        let parts = i32x4::new(numbers.to_array().map(|number| number.to_bits() as i32));
+        let highest = parts & i32x4::splat(0x7f80_0000);
+        let highest = f32x4::new(highest.to_array().map(|bits| f32::from_bits(bits as u32)));
+        let sequences = highest * (highest * 0.125 - 3.0) + numbers + TO_WHOLE;
+        let bits = i32x4::new(sequences.to_array().map(|sequence| sequence.to_bits() as i32));
+        // Twice the exponent, which has 127 added to it.
+        let doubled: i32x4 = parts >> 22_i32;
+        let sizes = (doubled & i32x4::splat(!1)) - i32x4::splat(2 * 127 + 3);
+        Self {
+            bits: (bits & i32x4::splat(0x7f_ffff) & is_escaped).to_array(),
+            sizes: (sizes & is_escaped).to_array(),
         }
-        Self { bits, sizes }
     }
 }
 
 /// Bits that `values`, whole quadruples, take.
 pub(super) fn size(values: &[i16]) -> u32 {
     let mut sum = 0;
-    each_block(values, |pairs, count| {
+    each_block(values, |values, count| {
         // What is beyond the end is 0, and costs nothing.
-        let block = Block::of(pairs);
+        let block = Block::of(values);
         for n in 0..count {
             sum += (SIGNED[block.index[n] as usize % ENTRIES] >> LENGTH_SHIFT) as i32;
         }
@@ -85,8 +95,8 @@ pub(super) fn size(values: &[i16]) -> u32 {
 
 /// Writes `values`, whole quadruples.
 pub(super) fn write(values: &[i16], out: &mut BitWriter) {
-    each_block(values, |pairs, count| {
-        let block = Block::of(pairs);
+    each_block(values, |values, count| {
+        let block = Block::of(values);
         for n in 0..count {
             let entry = SIGNED[block.index[n] as usize % ENTRIES];
             let mut bits = u64::from(entry & WORD | block.signs[n] as u32);
@@ -100,16 +110,13 @@ pub(super) fn write(values: &[i16], out: &mut BitWriter) {
     });
 }
 
-/// Hands on eight pairs after eight, and at the end how many of them there still are.
+/// Hands on four pairs after four, and how many of them there are: at the end it may be two.
 #[inline(always)]
-fn each_block(values: &[i16], mut take: impl FnMut(&[[i16; 2]; PAIRS], usize)) {
-    let (pairs, _) = values.as_chunks::<2>();
-    let (blocks, rest) = pairs.as_chunks::<PAIRS>();
-    blocks.iter().for_each(|block| take(block, PAIRS));
-    if !rest.is_empty() {
-        let mut block = [[0; 2]; PAIRS];
-        block[..rest.len()].copy_from_slice(rest);
-        take(&block, rest.len());
+fn each_block(values: &[i16], mut take: impl FnMut([i16; VALUES], usize)) {
+    let (blocks, rest) = values.as_chunks::<VALUES>();
+    blocks.iter().for_each(|block| take(*block, PAIRS));
+    if let [a, b, c, d, ..] = *rest {
+        take([a, b, c, d, 0, 0, 0, 0], PAIRS / 2);
     }
 }
 
@@ -139,7 +146,7 @@ mod tests {
 
     /// The sequence of one value.
     fn sequence(value: i32) -> (i32, i32) {
-        let Sequences { bits, sizes } = Sequences::of(&[value; PAIRS]);
+        let Sequences { bits, sizes } = Sequences::of(i32x4::splat(value.abs()));
         (bits[0], sizes[0])
     }
 
@@ -154,11 +161,11 @@ mod tests {
 
     #[test]
     fn every_magnitude_has_its_sequence() {
-        for magnitude in FIRST..=VALUE_MAX.into() {
+        for magnitude in i32::from(FIRST)..=VALUE_MAX.into() {
             let len = magnitude.ilog2();
             let ones = (1 << (len - 4)) - 1;
             let expected = (ones << (len + 1) | (magnitude - (1 << len)), 2 * len as i32 - 3);
-            assert_eq!((sequence(magnitude), sequence(-magnitude)), (expected, expected), "{magnitude}");
+            assert_eq!(sequence(magnitude), expected, "{magnitude}");
         }
     }
 
@@ -169,12 +176,16 @@ mod tests {
         {
             let mut out = [0; 8];
             let mut writer = BitWriter::new(&mut out);
-            write(&values, &mut writer);
+            // A pair of 0 follows.
+            let quadruple = [values[0], values[1], 0, 0];
+            write(&quadruple, &mut writer);
             let index = usize::from(values[0] != 0) * 17 + usize::from(values[1] != 0);
-            let length = tables::BOOK_11[index] >> LENGTH_SHIFT;
-            assert_eq!(writer.count(), length as usize + count, "{values:?}");
-            let word = u64::from(tables::BOOK_11[index] & 0xff_ffff) << count | signs;
-            assert_eq!(u64::from_be_bytes(out) >> (64 - size(&values)), word, "{values:?}");
+            let [length, length_behind] = [index, 0].map(|at| tables::BOOK_11[at] >> LENGTH_SHIFT);
+            let total = length + count + length_behind;
+            assert_eq!((writer.count() as u32, size(&quadruple)), (total, total), "{values:?}");
+            let word = u64::from(tables::BOOK_11[index] & WORD) << count | signs;
+            let words = word << length_behind | u64::from(tables::BOOK_11[0] & WORD);
+            assert_eq!(u64::from_be_bytes(out) >> (64 - total), words, "{values:?}");
         }
     }
 }
