@@ -67,8 +67,8 @@ impl BlockSwitching {
 /// frequency. `samples` begins one before the first part.
 pub(crate) fn add_energies(samples: &[f32], weight: f32, energies: &mut [f32; SHORT_WINDOWS]) {
     let part = (samples.len() - 1) / SHORT_WINDOWS;
-    let parts = samples[1..].chunks_exact(part).zip(samples.chunks_exact(part));
-    for (energy, (samples, before)) in energies.iter_mut().zip(parts) {
+    for (n, energy) in energies.iter_mut().enumerate() {
+        let (samples, before) = (&samples[1 + n * part..][..part], &samples[n * part..][..part]);
         let mut lanes = [0.0; 4];
         for (samples, before) in samples.as_chunks::<4>().0.iter().zip(before.as_chunks::<4>().0) {
             for lane in 0..4 {

@@ -1,5 +1,7 @@
 //! One AAC-LC stream from the blocks of one call (ISO/IEC 14496-3 §4.5).
 
+use smallvec::SmallVec;
+
 use crate::block_switching::{self, BlockSwitching};
 use crate::frame::FrameCoder;
 use crate::layout::WindowSequence;
@@ -41,8 +43,8 @@ pub struct EncodeError {
 pub struct Encoder {
     channels: usize,
     sample_rate_hz: u32,
-    /// Of every format that was made ready.
-    sources: Vec<Source>,
+    /// Of every format that was made ready; the first one in place, see [`Source`].
+    sources: SmallVec<[Source; 1]>,
     current: Option<usize>,
     /// Where the next block begins, and where the next frame's window does, in output samples.
     position: u64,
@@ -73,7 +75,7 @@ impl Encoder {
         Ok(Self {
             channels: channels.into(),
             sample_rate_hz,
-            sources: Vec::new(),
+            sources: SmallVec::new(),
             current: None,
             position: 0,
             window: 0,
@@ -170,9 +172,9 @@ impl Encoder {
             return None;
         }
         if !current.is_silent() {
-            let divisor = current.rates().divisor as usize;
-            let (start, end) = (3 * LINES_MAX / 2 / divisor, 5 * LINES_MAX / 2 / divisor);
-            let weight = divisor as f32 / current.channels().len() as f32;
+            let rates = current.rates();
+            let (start, end) = (rates.working(3 * LINES_MAX / 2), rates.working(5 * LINES_MAX / 2));
+            let weight = rates.divisor as f32 / current.channels().len() as f32;
             for samples in current.channels() {
                 block_switching::add_energies(&samples[start - 1..end], weight, &mut energies);
             }

@@ -125,7 +125,7 @@ impl FrameCoder {
             _ if sounding().all(|source| source.channels().len() == 1) => Coding::Alike,
             _ => Coding::Stereo,
         };
-        let lines = sounding().map(|source| source.rates().lines().min(self.lines_max)).max().unwrap_or(0);
+        let lines = sounding().map(|source| source.lines().min(self.lines_max)).max().unwrap_or(0);
         let layout = match switched.sequence {
             WindowSequence::EightShort => {
                 let groups = block_switching::groups(switched.attack);

@@ -392,7 +392,7 @@ mod tests {
                 })
                 .collect();
             let lines = |samples: &[f32]| {
-                let mdct = Mdct::long(rates.divisor as usize);
+                let mdct = Mdct::long(rates.divisor);
                 let (first, second) = samples[at..].split_at(LINES_MAX / rates.divisor as usize);
                 let mut out = [0.0; LINES_MAX];
                 mdct.transform(first, second, (Slope::Long, Slope::Long), &mut out, &mut { Scratch::NEW });

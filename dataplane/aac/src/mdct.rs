@@ -44,7 +44,7 @@ pub(crate) struct Mdct {
 
 impl Mdct {
     /// Long transforms of 1024 / `divisor` lines.
-    pub(crate) fn long(divisor: usize) -> &'static Self {
+    pub(crate) fn long(divisor: u32) -> &'static Self {
         static LONG: [LazyLock<Mdct>; 3] = [
             LazyLock::new(|| Mdct::new(1024, 1.0)),
             LazyLock::new(|| Mdct::new(512, 2.0)),
@@ -54,7 +54,7 @@ impl Mdct {
     }
 
     /// Short transforms of 128 / `divisor` lines.
-    pub(crate) fn short(divisor: usize) -> &'static Self {
+    pub(crate) fn short(divisor: u32) -> &'static Self {
         static SHORT: [LazyLock<Mdct>; 3] = [
             LazyLock::new(|| Mdct::new(128, 1.0)),
             LazyLock::new(|| Mdct::new(64, 2.0)),

@@ -18,6 +18,14 @@ pub(crate) struct Rates {
 }
 
 impl Rates {
+    /// Samples that are worked with for so many of the output: shifted, as a division takes as long as a packet's look-up.
+    #[inline(always)]
+    pub(crate) const fn working(self, output_samples: usize) -> usize {
+        output_samples >> self.divisor.trailing_zeros()
+    }
+}
+
+impl Rates {
     /// The greatest divisor that leaves room for the interpolator's slope above the source's band. `None`: a rate is
     /// not offered.
     pub(crate) fn new(source_hz: u32, output_hz: u32) -> Option<Self> {

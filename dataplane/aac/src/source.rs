@@ -2,6 +2,8 @@
 //! as it lasts, silent before and after.
 //! Takes: blocks of 20 ms. Gives: samples at the working rate for each frame's windows, and whether they are silence.
 
+use smallvec::SmallVec;
+
 use crate::Format;
 use crate::interpolator::{Interpolator, Kernel, TAPS_MAX};
 use crate::mdct::LINES_MAX;
@@ -14,13 +16,22 @@ pub const BLOCKS_PER_SECOND: u32 = 50;
 /// look for attacks in.
 const NEEDED: usize = 2 * LINES_MAX + LINES_MAX / 2;
 
+/// One channel's way.
+struct Channel {
+    interpolator: Interpolator,
+    /// From the start of the current frame's window on.
+    samples: Box<[f32]>,
+}
+
 /// One format's way into the encoder.
 pub(crate) struct Source {
     format: Format,
     rates: Rates,
-    interpolators: Box<[Interpolator]>,
-    /// Of each channel, from the start of the current frame's window on.
-    samples: Box<[Box<[f32]>]>,
+    /// Lines that hold its sound.
+    lines: usize,
+    /// In place, as an encoder's state is cold when its next block comes: each pointer is one more wait for memory.
+    channels: SmallVec<[Channel; 1]>,
+    /// Samples of each channel.
     len: usize,
     /// What of them may be other than 0.
     sound: std::ops::Range<usize>,
@@ -35,15 +46,19 @@ impl Source {
         let rates = Rates::new(format.rate_hz, output_hz)?;
         let kernel = Kernel::of(rates);
         let block_len = (format.rate_hz / BLOCKS_PER_SECOND) as usize;
-        let capacity = NEEDED / rates.divisor as usize
-            + Interpolator::len_max(kernel, block_len)
-            + TAPS_MAX / rates.divisor as usize;
+        let capacity =
+            rates.working(NEEDED) + Interpolator::len_max(kernel, block_len) + rates.working(TAPS_MAX);
         let channels = channels.min(format.channels);
         Some(Self {
             format,
             rates,
-            interpolators: (0..channels).map(|_| Interpolator::new(kernel, block_len)).collect(),
-            samples: (0..channels).map(|_| vec![0.0; capacity].into()).collect(),
+            lines: rates.lines(),
+            channels: (0..channels)
+                .map(|_| Channel {
+                    interpolator: Interpolator::new(kernel, block_len),
+                    samples: vec![0.0; capacity].into(),
+                })
+                .collect(),
             len: 0,
             sound: 0..0,
             was_silent: true,
@@ -59,8 +74,9 @@ impl Source {
         self.rates
     }
 
-    fn divisor(&self) -> usize {
-        self.rates.divisor as usize
+    /// Lines of 1024 that hold its sound.
+    pub(crate) fn lines(&self) -> usize {
+        self.lines
     }
 
     /// The next block begins at `position`, in output samples; the frame's window at `window`.
@@ -70,14 +86,14 @@ impl Source {
         // The window begins on the grid, as 1024 is a multiple of all divisors.
         let least = (window / divisor) as i64 - grid as i64;
         let mut first = 0;
-        for interpolator in &mut self.interpolators {
-            first = interpolator.restart((position % divisor) as usize, least as isize);
+        for channel in &mut self.channels {
+            first = channel.interpolator.restart((position % divisor) as usize, least as isize);
         }
         let at = (first as i64 - least) as usize;
         // What rings out from before stays; between it and the new sound is silence.
         let ringing = if self.is_silent() { 0 } else { self.len.min(at) };
-        for samples in &mut self.samples {
-            samples[ringing..at].fill(0.0);
+        for channel in &mut self.channels {
+            channel.samples[ringing..at].fill(0.0);
         }
         self.len = at;
         self.was_silent = true;
@@ -88,13 +104,11 @@ impl Source {
     pub(crate) fn push(&mut self, block: &[i16]) {
         let is_silent = block.iter().all(|&sample| sample == 0);
         let from = self.len;
-        let count = block.len() / self.format.channels;
+        let count = if self.format.channels == 2 { block.len() / 2 } else { block.len() };
         let (frames, _) = block.as_chunks::<2>();
         let are_means = self.samples_are_means();
         let mut taken = 0;
-        for (channel, (interpolator, samples)) in
-            self.interpolators.iter_mut().zip(&mut self.samples).enumerate()
-        {
+        for (channel, Channel { interpolator, samples }) in self.channels.iter_mut().enumerate() {
             let out = &mut samples[from..];
             taken = if is_silent && self.was_silent {
                 interpolator.process_silence(count, out)
@@ -122,7 +136,7 @@ impl Source {
             return;
         }
         let mut taken = 0;
-        for (interpolator, samples) in self.interpolators.iter_mut().zip(&mut self.samples) {
+        for Channel { interpolator, samples } in &mut self.channels {
             taken = interpolator.process(interpolator.reach(), |_| 0.0, &mut samples[self.len..]);
         }
         self.len += taken;
@@ -134,16 +148,16 @@ impl Source {
 
     /// Whether a frame can be made.
     pub(crate) fn is_ready(&self) -> bool {
-        self.len >= NEEDED / self.divisor()
+        self.len >= self.rates.working(NEEDED)
     }
 
     /// Makes a frame possible: after the end comes silence.
     pub(crate) fn extend(&mut self) {
-        let needed = NEEDED / self.divisor();
+        let needed = self.rates.working(NEEDED);
         if !self.is_fed && self.len < needed {
             if !self.is_silent() {
-                for samples in &mut self.samples {
-                    samples[self.len..needed].fill(0.0);
+                for channel in &mut self.channels {
+                    channel.samples[self.len..needed].fill(0.0);
                 }
             }
             self.len = needed;
@@ -157,26 +171,26 @@ impl Source {
 
     /// The frame's window holds nothing but silence.
     pub(crate) fn is_window_silent(&self) -> bool {
-        self.is_silent() || self.sound.start >= 2 * LINES_MAX / self.divisor()
+        self.is_silent() || self.sound.start >= self.rates.working(2 * LINES_MAX)
     }
 
     /// The samples of each channel, from the start of the frame's window on.
     pub(crate) fn channels(&self) -> impl ExactSizeIterator<Item = &[f32]> {
-        self.samples.iter().map(|samples| &samples[..self.len])
+        self.channels.iter().map(|channel| &channel.samples[..self.len])
     }
 
     /// The window moves on by a frame.
     pub(crate) fn advance(&mut self) {
-        let hop = LINES_MAX / self.divisor();
+        let hop = self.rates.working(LINES_MAX);
         if !self.is_silent() {
-            for samples in &mut self.samples {
-                samples.copy_within(hop..self.len, 0);
+            for channel in &mut self.channels {
+                channel.samples.copy_within(hop..self.len, 0);
             }
             self.sound = self.sound.start.saturating_sub(hop)..self.sound.end.saturating_sub(hop);
             if self.is_silent() {
                 // What is not copied from now on must be silent all over.
-                for samples in &mut self.samples {
-                    samples.fill(0.0);
+                for channel in &mut self.channels {
+                    channel.samples.fill(0.0);
                 }
             }
         }
@@ -184,7 +198,7 @@ impl Source {
     }
 
     fn samples_are_means(&self) -> bool {
-        self.interpolators.len() < self.format.channels
+        self.channels.len() < self.format.channels
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::bands::Bands;
 use crate::layout::{Layout, WindowSequence};
 use crate::mdct::{LINES_MAX, LINES_STEP, Mdct, Scratch, Slope};
+use crate::rates::Rates;
 use crate::source::Source;
 use crate::window::SHORT_WINDOWS;
 
@@ -35,10 +36,10 @@ impl Spectrum {
         let end = layout.lines();
         let mut is_first = true;
         for source in sources {
-            let lines = source.rates().lines().min(lines_max);
+            let lines = source.lines().min(lines_max);
             let mono = source.channels().len() == 1;
             for (channel, samples) in source.channels().enumerate() {
-                self.transform(samples, source.rates().divisor as usize, bands, layout, lines);
+                self.transform(samples, source.rates(), bands, layout, lines);
                 let into = if mono { 0..count } else { channel..channel + 1 };
                 for out in &mut self.channels[into] {
                     if is_first {
@@ -56,8 +57,8 @@ impl Spectrum {
     }
 
     /// The lines of one channel of a source into `ordered`.
-    fn transform(&mut self, samples: &[f32], divisor: usize, bands: &Bands, layout: &Layout, lines: usize) {
-        let hop = LINES_MAX / divisor;
+    fn transform(&mut self, samples: &[f32], rates: Rates, bands: &Bands, layout: &Layout, lines: usize) {
+        let hop = rates.working(LINES_MAX);
         if layout.sequence != WindowSequence::EightShort {
             let slopes = match layout.sequence {
                 WindowSequence::LongStart => (Slope::Long, Slope::Edge),
@@ -68,11 +69,11 @@ impl Spectrum {
             let end = layout.lines();
             let lines = lines.min(end);
             let out = &mut self.ordered[..lines.next_multiple_of(LINES_STEP)];
-            Mdct::long(divisor).transform(first, second, slopes, out, &mut self.scratch);
+            Mdct::long(rates.divisor).transform(first, second, slopes, out, &mut self.scratch);
             self.ordered[lines..end].fill(0.0);
             return;
         }
-        let mdct = Mdct::short(divisor);
+        let mdct = Mdct::short(rates.divisor);
         let short_hop = hop / SHORT_WINDOWS;
         // §4.6.11.3.2: the short windows lie in the middle of the long one.
         let start = (hop - short_hop) / 2;

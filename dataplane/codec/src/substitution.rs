@@ -104,7 +104,10 @@ impl Substitution {
         let (first, second) = samples.split_at(samples.len().min(len - self.oldest));
         self.history[self.oldest..][..first.len()].copy_from_slice(first);
         self.history[..second.len()].copy_from_slice(second);
-        self.oldest = (self.oldest + samples.len()) % len;
+        self.oldest += samples.len();
+        if self.oldest >= len {
+            self.oldest -= len;
+        }
     }
 
     /// Appendix I §I.2.3: the lag from 5 to 15 ms at which the last 20 ms resemble what was before them most.

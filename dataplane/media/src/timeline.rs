@@ -174,8 +174,16 @@ impl VideoTimeline {
 
 /// Where an audio frame lies that begins with output sample `position`: ms since the start.
 pub const fn audio_ms(position: u64, sample_rate_hz: u32) -> u64 {
-    let rate = if sample_rate_hz == 0 { 1 } else { sample_rate_hz as u64 };
-    position / rate * 1000 + position % rate * 1000 / rate
+    match sample_rate_hz {
+        // The usual ones by constants, which takes no division.
+        48_000 => position / 48,
+        44_100 => position / 441 * 10 + position % 441 * 10 / 441,
+        0 => position * 1000,
+        rate_hz => {
+            let rate = rate_hz as u64;
+            position / rate * 1000 + position % rate * 1000 / rate
+        }
+    }
 }
 
 /// RTP time of 90 kHz in µs.

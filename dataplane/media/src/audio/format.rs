@@ -44,9 +44,21 @@ impl Format {
         PcmFormat { rate_hz: self.rate_hz, channels: self.channels }
     }
 
-    /// Ticks of one sample.
+    /// Ticks of one sample. Divided by constants: this is asked for with each packet, and a division takes as long as
+    /// thirty other instructions.
     pub(super) const fn sample_ticks(self) -> u64 {
-        (TICKS_PER_SECOND / self.rate_hz) as u64
+        let ticks = match self.rate_hz {
+            8_000 => TICKS_PER_SECOND / 8_000,
+            16_000 => TICKS_PER_SECOND / 16_000,
+            32_000 => TICKS_PER_SECOND / 32_000,
+            rate_hz => TICKS_PER_SECOND / rate_hz,
+        };
+        ticks as u64
+    }
+
+    /// Samples a channel of `len` samples.
+    pub(super) const fn frames(self, len: usize) -> usize {
+        if self.channels == 2 { len / 2 } else { len }
     }
 
     /// Samples a channel of one block, 20 ms.

@@ -96,7 +96,7 @@ impl PcmQueue {
         if self.runs.len() + 2 > RUNS_MAX || self.samples.len() + samples.len() > SAMPLES_MAX {
             return Err(Full);
         }
-        let count = samples.len() / self.back.channels;
+        let count = self.back.frames(samples.len());
         match self.runs.back_mut() {
             Some(Run::Silence(run)) => *run += silence,
             _ if silence > 0 => self.runs.push_back(Run::Silence(silence)),
@@ -109,7 +109,14 @@ impl PcmQueue {
         }
         self.samples.extend(samples);
         let block = self.back.block_samples() as u64;
-        self.back_len = (self.back_len + silence + count as u64) % block;
+        self.back_len += silence + count as u64;
+        if self.back_len >= block {
+            // As a rule it is one block, and a subtraction is all that is needed.
+            self.back_len -= block;
+            if self.back_len >= block {
+                self.back_len %= block;
+            }
+        }
         Ok(())
     }
 
@@ -131,13 +138,13 @@ impl PcmQueue {
             let run = self.runs.front_mut().expect("the runs hold a block");
             let (taken, left) = match run {
                 Run::Silence(run) => {
-                    let taken = usize::try_from(*run).unwrap_or(usize::MAX).min(room.len() / format.channels);
+                    let taken = usize::try_from(*run).unwrap_or(usize::MAX).min(format.frames(room.len()));
                     room[..taken * format.channels].fill(0);
                     *run -= taken as u64;
                     (taken, *run > 0)
                 }
                 Run::Samples(run) => {
-                    let taken = (*run).min(room.len() / format.channels);
+                    let taken = (*run).min(format.frames(room.len()));
                     take_front(&mut self.samples, &mut room[..taken * format.channels]);
                     *run -= taken;
                     (taken, *run > 0)

@@ -200,7 +200,7 @@ impl Position {
     }
 
     fn samples(&self, duration: Duration) -> i64 {
-        let nanos = u128::from(duration.subsec_nanos()) * u128::from(self.rate_hz) / 1_000_000_000;
+        let nanos = u64::from(duration.subsec_nanos()) * u64::from(self.rate_hz) / 1_000_000_000;
         let whole = duration.as_secs().saturating_mul(u64::from(self.rate_hz));
         i64::try_from(whole).unwrap_or(i64::MAX).saturating_add(nanos as i64)
     }

@@ -162,8 +162,8 @@ impl Transcoder {
             return None;
         }
         // A resumed sender may lie between two samples of this rate: the rest of one is not filled.
-        self.fill_gap(place.silence / sample_ticks, payload);
-        let late = place.late.div_ceil(sample_ticks as usize);
+        self.fill_gap(if place.silence > 0 { place.silence / sample_ticks } else { 0 }, payload);
+        let late = if place.late > 0 { place.late.div_ceil(sample_ticks as usize) } else { 0 };
         let placed = Placed {
             presentation: presentation(self.position.end()),
             late: presentation(late as u64 * sample_ticks),
