@@ -17,7 +17,8 @@ pub fn free(count: u16) -> u16 {
     let start = std::process::id() % 97 * 200;
     for _ in 0..2000 {
         let offset = NEXT.fetch_add(u32::from(count + count % 2), Ordering::Relaxed);
-        let first = FIRST + (start.wrapping_add(offset) % u32::from(END - FIRST)) as u16 & !1;
+        let within = start.wrapping_add(offset) % u32::from(END - FIRST);
+        let first = (FIRST + within as u16) & !1;
         if first >= END - count {
             continue;
         }
