@@ -117,7 +117,7 @@ impl Channel {
             && let Some(last) = self.sections[first..self.section_count].last_mut()
             && last.first_book == ESCAPE
         {
-            // Nothing else changes: whether one before is worth joining hangs on that alone.
+            // What lies before was not worth raising to this book, and is not now: that hangs on its own length alone.
             last.end = section.end;
             return;
         }

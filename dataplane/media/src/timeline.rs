@@ -373,6 +373,12 @@ mod tests {
         assert_eq!(timeline.place(9000, ms(edge + 100)), edge + 100);
         assert_eq!(audio_ms(48_000 * 5_000_000 + 1024, 48_000), 5_000_000_021);
         assert_eq!(audio_ms(1024, 0), 1_024_000);
+        for rate_hz in [48_000, 44_100, 32_000, 8_000] {
+            for frame in (0..5_000).chain(1 << 32..(1 << 32) + 5_000) {
+                let exact = u128::from(frame * 1024_u64) * 1000 / u128::from(rate_hz);
+                assert_eq!(u128::from(audio_ms(frame * 1024, rate_hz)), exact, "{frame} of {rate_hz} Hz");
+            }
+        }
     }
 
     #[test]

@@ -161,7 +161,8 @@ impl Transcoder {
         if place.late >= len {
             return None;
         }
-        // A resumed sender may lie between two samples of this rate: the rest of one is not filled.
+        // A resumed sender may lie between two samples of this rate: the rest of one is not filled. As a rule there is
+        // neither gap nor overlap, and nothing to divide.
         self.fill_gap(if place.silence > 0 { place.silence / sample_ticks } else { 0 }, payload);
         let late = if place.late > 0 { place.late.div_ceil(sample_ticks as usize) } else { 0 };
         let placed = Placed {
