@@ -41,6 +41,8 @@ fn what_came_long_before_is_let_go_and_counted() {
     let statistics = world.pipeline.statistics();
     assert_eq!(statistics.video.packets, 0);
     assert!(statistics.video.unknown_payload_type > 10);
+    let foreign = statistics.video.foreign_source + statistics.audio.foreign_source;
+    assert_eq!(foreign, 0, "reports that came before the answer are of nobody else");
     world.finish();
 }
 

@@ -399,7 +399,9 @@ impl RtpStream {
     }
 
     fn handle_rtcp(&mut self, from: SocketAddr, datagram: &[u8], arrival: Timestamp) {
-        if !self.latch.as_mut().is_some_and(|latch| latch.admit_rtcp(from)) {
+        // Before anything is agreed on nobody is foreign; reports come again.
+        let Some(latch) = &mut self.latch else { return };
+        if !latch.admit_rtcp(from) {
             self.receiver.count_foreign_source();
             return;
         }
