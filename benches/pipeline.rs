@@ -151,7 +151,7 @@ impl Call {
     fn publishing(datagrams: &Pool, wanted: MediaWanted, targets: u64, workspace: &mut Workspace) -> Self {
         let options = MediaOptions { silent_audio: false, ..MediaOptions::default() };
         let mut pipeline = Pipeline::new(&options, wanted, 7, START);
-        pipeline.set_media(&media(wanted), START);
+        pipeline.set_media(&media(wanted), START, workspace);
         let targets: Vec<TargetId> = (1..=targets).map(TargetId).collect();
         let mut servers = Vec::new();
         for id in &targets {
@@ -182,8 +182,10 @@ impl Call {
 
     /// A packet of sound that came at `at`.
     fn take_sound(&mut self, datagram: Segment, at: Timestamp, workspace: &mut Workspace) {
-        self.pipeline.handle_datagram(Port::AudioRtp, peer(AUDIO_PORT), datagram, at, workspace);
-        self.turn(at, workspace);
+        let from = peer(AUDIO_PORT);
+        if self.pipeline.handle_datagram(Port::AudioRtp, from, datagram, at, workspace).is_none() {
+            self.turn(at, workspace);
+        }
     }
 
     fn turn(&mut self, now: Timestamp, workspace: &mut Workspace) {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use sipcast_contract::report::Refusal;
 use sipcast_contract::{BroadcastId, MediaOptions, MediaWanted, NegotiatedMedia, TargetId, Timestamp};
-use sipcast_media::pipeline::{Pipeline, Port};
+use sipcast_media::pipeline::{Pipeline, Port, Workspace};
 use smallvec::SmallVec;
 
 use crate::ring::{OperationId, Ring};
@@ -181,10 +181,16 @@ impl Broadcast {
     }
 
     /// Stops listening and ends all targets, at the latest by `deadline`.
-    pub fn close(&mut self, ring: &mut Ring<Tag>, now: Timestamp, deadline: Timestamp) {
+    pub fn close(
+        &mut self,
+        ring: &mut Ring<Tag>,
+        now: Timestamp,
+        deadline: Timestamp,
+        workspace: &mut Workspace,
+    ) {
         if self.closing.is_none() {
             self.closing = Some(deadline);
-            self.pipeline.close(now);
+            self.pipeline.close(now, workspace);
             self.stop_listening(ring);
         }
     }

@@ -10,7 +10,7 @@ use sipcast_media::pipeline::{Event, Port};
 fn digits_are_sent_to_the_real_source() {
     let mut world = World::new(121);
     world.callee.audio_from = address("198.51.100.9:7000");
-    world.pipeline.set_media(&both(), world.now);
+    world.pipeline.set_media(&both(), world.now, &mut world.workspace);
     world.run(500);
     assert!(world.send_dtmf(&dtmf::parse("1#").expect("digits")));
     world.run(1500);
@@ -28,7 +28,7 @@ fn without_an_agreement_they_are_refused() {
     let mut world = World::new(122);
     let mut media = both();
     media.audio.as_mut().expect("audio").telephone_event = None;
-    world.pipeline.set_media(&media, world.now);
+    world.pipeline.set_media(&media, world.now, &mut world.workspace);
     assert!(!world.send_dtmf(&dtmf::parse("1").expect("a digit")));
     world.finish();
 }

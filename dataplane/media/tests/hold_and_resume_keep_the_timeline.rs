@@ -19,7 +19,7 @@ fn hold_and_resume() {
     }
     world.callee.is_sending = false;
     world.run(50);
-    world.pipeline.set_media(&held, world.now);
+    world.pipeline.set_media(&held, world.now, &mut world.workspace);
     let (requests, sounds) = (world.keyframe_requests(), world.sink(1).sounds.len());
     world.run(5000);
     assert_eq!(world.keyframe_requests(), requests);
@@ -31,7 +31,7 @@ fn hold_and_resume() {
     world.callee.rtp_base = 99;
     world.callee.is_sending = true;
     let pictures = world.sink(1).pictures.len();
-    world.pipeline.set_media(&resumed, world.now);
+    world.pipeline.set_media(&resumed, world.now, &mut world.workspace);
     world.run(3000);
     assert!(world.keyframe_requests() > requests);
     let sink = world.sink(1);
@@ -53,7 +53,7 @@ fn a_changed_address_is_learnt_anew() {
     moved.video.as_mut().expect("video").transport = sim::transport("198.51.100.7:5004");
     world.callee.video_from = rtp;
     let moved_at = world.now;
-    world.pipeline.set_media(&moved, world.now);
+    world.pipeline.set_media(&moved, world.now, &mut world.workspace);
     let pictures = world.sink(1).pictures.len();
     world.run(2000);
     assert!(world.sink(1).pictures.len() - pictures > 40);

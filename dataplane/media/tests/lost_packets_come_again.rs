@@ -16,7 +16,7 @@ fn call(seed: u64, retransmits: bool) -> World {
     if let Some(video) = &mut media.video {
         video.feedback.nack = true;
     }
-    world.pipeline.set_media(&media, world.now);
+    world.pipeline.set_media(&media, world.now, &mut world.workspace);
     world.add_target(1);
     world.callee.retransmits = retransmits;
     world
@@ -114,7 +114,7 @@ fn the_bit_rate_is_asked_for_until_the_sender_says_what_it_keeps_to() {
     if let Some(video) = &mut media.video {
         video.feedback.tmmbr = true;
     }
-    world.pipeline.set_media(&media, world.now);
+    world.pipeline.set_media(&media, world.now, &mut world.workspace);
     world.add_target(1);
     world.run(1500);
     let asked = |world: &World| -> Vec<(u32, u64)> {

@@ -12,7 +12,7 @@ fn the_first_picture_may_come_before_the_answer() {
     world.run(40);
     assert_eq!(world.pipeline.statistics().video.packets, 0, "nothing is agreed on");
     world.callee.is_sending = false;
-    world.pipeline.set_media(&both(), world.now);
+    world.pipeline.set_media(&both(), world.now, &mut world.workspace);
     world.run(2);
     assert!(world.events.contains(&Event::PictureSize { width: 640, height: 360 }), "{:?}", world.events);
     let statistics = world.pipeline.statistics();
@@ -35,7 +35,7 @@ fn what_came_long_before_is_let_go_and_counted() {
     assert!(world.datagrams.held() <= 64, "held: {}", world.datagrams.held());
     world.callee.is_sending = false;
     world.run(700);
-    world.pipeline.set_media(&both(), world.now);
+    world.pipeline.set_media(&both(), world.now, &mut world.workspace);
     world.run(2);
     assert_eq!(world.datagrams.held(), 0);
     let statistics = world.pipeline.statistics();

@@ -8,7 +8,11 @@ use sipcast_contract::{MediaOptions, NegotiatedMedia, TargetId};
 #[test]
 fn a_call_without_audio_publishes_silence() {
     let mut world = World::new(81);
-    world.pipeline.set_media(&NegotiatedMedia { audio: None, video: Some(video()) }, world.now);
+    world.pipeline.set_media(
+        &NegotiatedMedia { audio: None, video: Some(video()) },
+        world.now,
+        &mut world.workspace,
+    );
     world.add_target(1);
     world.callee.sends_audio = false;
     world.run(5000);
@@ -22,7 +26,11 @@ fn a_call_without_audio_publishes_silence() {
 fn without_the_option_there_is_no_audio_track() {
     let options = MediaOptions { silent_audio: false, ..MediaOptions::default() };
     let mut world = World::with_options(82, &options);
-    world.pipeline.set_media(&NegotiatedMedia { audio: None, video: Some(video()) }, world.now);
+    world.pipeline.set_media(
+        &NegotiatedMedia { audio: None, video: Some(video()) },
+        world.now,
+        &mut world.workspace,
+    );
     world.add_target(1);
     world.callee.sends_audio = false;
     world.run(3000);
@@ -47,7 +55,11 @@ fn a_muted_target_gets_silence_and_the_others_sound() {
 #[test]
 fn an_audio_only_call_begins_at_once() {
     let mut world = World::new(84);
-    world.pipeline.set_media(&NegotiatedMedia { audio: Some(audio()), video: None }, world.now);
+    world.pipeline.set_media(
+        &NegotiatedMedia { audio: Some(audio()), video: None },
+        world.now,
+        &mut world.workspace,
+    );
     world.add_target(1);
     world.callee.sends_video = false;
     world.run(500);
@@ -59,7 +71,7 @@ fn an_audio_only_call_begins_at_once() {
 #[test]
 fn a_picture_that_does_not_come_holds_sound_for_two_seconds_only() {
     let mut world = World::new(85);
-    world.pipeline.set_media(&both(), world.now);
+    world.pipeline.set_media(&both(), world.now, &mut world.workspace);
     world.add_target(1);
     world.callee.sends_video = false;
     world.run(1950);

@@ -10,7 +10,7 @@ use sipcast_contract::MediaOptions;
 /// Sends a second, pictures a second, AAC frames a second, in a call that is under way.
 fn sends(options: &MediaOptions, sends_video: bool) -> (u64, u64, u64) {
     let mut world = World::with_options(85, options);
-    world.pipeline.set_media(&both(), world.now);
+    world.pipeline.set_media(&both(), world.now, &mut world.workspace);
     world.add_target(1);
     world.run(3_000);
     world.callee.sends_video = sends_video;

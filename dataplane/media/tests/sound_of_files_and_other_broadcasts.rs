@@ -66,7 +66,7 @@ fn a_target_has_a_file_frame_for_frame_and_the_call_again() {
 /// A call whose callee takes sound.
 fn hearing_call(seed: u64) -> World {
     let mut world = World::call(seed);
-    world.pipeline.set_media(&hearing(), world.now);
+    world.pipeline.set_media(&hearing(), world.now, &mut world.workspace);
     world
 }
 
@@ -141,10 +141,14 @@ fn on_hold_nothing_is_sent_and_a_line_is_heard_again_after_it() {
     assert!((120..150).contains(&first), "{first} packets of 20 ms in 3 s");
     let mut held = sim::audio();
     held.transport.direction = Direction::Inactive;
-    other.pipeline.set_media(&NegotiatedMedia { audio: Some(held), video: None }, other.now);
+    other.pipeline.set_media(
+        &NegotiatedMedia { audio: Some(held), video: None },
+        other.now,
+        &mut other.workspace,
+    );
     both_run(&mut one, &mut other, 1_000);
     assert_eq!(heard(&other).len(), first);
-    other.pipeline.set_media(&hearing(), other.now);
+    other.pipeline.set_media(&hearing(), other.now, &mut other.workspace);
     both_run(&mut one, &mut other, 1_000);
     assert!(heard(&other).len() > first + 40);
     one.finish();
@@ -228,7 +232,7 @@ fn a_mixers_targets_have_its_input_asked_for_idr_pictures() {
 /// A call whose callee takes pictures.
 fn seeing_call(seed: u64) -> World {
     let mut world = World::call(seed);
-    world.pipeline.set_media(&seeing(Direction::SendRecv), world.now);
+    world.pipeline.set_media(&seeing(Direction::SendRecv), world.now, &mut world.workspace);
     world
 }
 
@@ -362,7 +366,7 @@ fn a_callee_sees_nothing_while_its_description_forbids_it() {
     other.pipeline.play_pictures(Some(receiver), other.now);
     both_run(&mut one, &mut other, 2_000);
     assert!(shown(&other).is_empty(), "receive only");
-    other.pipeline.set_media(&seeing(Direction::SendRecv), other.now);
+    other.pipeline.set_media(&seeing(Direction::SendRecv), other.now, &mut other.workspace);
     both_run(&mut one, &mut other, 1_000);
     let pictures = depacketized(&shown(&other));
     assert!(pictures.len() > 15, "{}", pictures.len());

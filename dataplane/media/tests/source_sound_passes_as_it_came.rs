@@ -76,7 +76,11 @@ fn call_of(seed: u64, formats: &[(u8, AudioCodec)]) -> World {
     let mut audio = sim::audio();
     let format = |&(payload_type, codec): &(u8, AudioCodec)| AudioFormat { payload_type, codec };
     audio.formats = formats.iter().map(format).collect();
-    world.pipeline.set_media(&NegotiatedMedia { audio: Some(audio), video: None }, world.now);
+    world.pipeline.set_media(
+        &NegotiatedMedia { audio: Some(audio), video: None },
+        world.now,
+        &mut world.workspace,
+    );
     world.add_target(1);
     world
 }

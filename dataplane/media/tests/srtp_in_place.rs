@@ -42,7 +42,7 @@ fn call(seed: u64, suite: SrtpSuite) -> World {
     let mut world = World::new(seed);
     let session = session(suite, 1);
     world.callee.begin_srtp(&session);
-    world.pipeline.set_media(&protected(&session), world.now);
+    world.pipeline.set_media(&protected(&session), world.now, &mut world.workspace);
     world.add_target(1);
     world
 }
@@ -144,7 +144,7 @@ fn keys_change_in_mid_call_without_a_picture_lost() {
         for (seed, pause) in [(2, 40), (3, 900), (1, 30)] {
             let next = session(suite, seed);
             // The answer takes its time: the peer still sends with the old keys, and then packets are under way.
-            world.pipeline.set_media(&protected(&next), world.now);
+            world.pipeline.set_media(&protected(&next), world.now, &mut world.workspace);
             let to = world.sent.len();
             world.callee.change_keys(&next, world.now);
             world.run(pause);
@@ -169,13 +169,13 @@ fn hold_and_unhold_with_the_same_keys_go_on_where_they_were() {
             (audio.transport.direction, video.transport.direction) =
                 (Direction::Inactive, Direction::Inactive);
         }
-        world.pipeline.set_media(&held, world.now);
+        world.pipeline.set_media(&held, world.now, &mut world.workspace);
         world.callee.is_sending = false;
         world.run(4000);
-        world.pipeline.set_media(&NegotiatedMedia::default(), world.now);
+        world.pipeline.set_media(&NegotiatedMedia::default(), world.now, &mut world.workspace);
         world.run(1000);
         world.callee.is_sending = true;
-        world.pipeline.set_media(&protected(&session(suite, 1)), world.now);
+        world.pipeline.set_media(&protected(&session(suite, 1)), world.now, &mut world.workspace);
         let before = world.sink(1).pictures.len();
         world.run(3000);
         let sink = world.sink(1);
@@ -206,7 +206,7 @@ fn a_datagram_that_something_else_holds_is_not_decrypted_under_it() {
 #[test]
 fn without_keys_nothing_changes() {
     let mut world = World::with_options(307, &MediaOptions::default());
-    world.pipeline.set_media(&both(), world.now);
+    world.pipeline.set_media(&both(), world.now, &mut world.workspace);
     world.add_target(1);
     world.run(1000);
     assert_eq!(world.sink(1).assert_exact(&world.callee.pictures), 0);

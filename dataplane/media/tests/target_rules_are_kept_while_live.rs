@@ -12,7 +12,7 @@ use sipcast_contract::{MediaOptions, PictureChange, TargetRules};
 fn the_strictest_target_says_how_often_an_idr_picture_is_asked_for() {
     let options = MediaOptions { keyframe_interval_max: Duration::ZERO, ..MediaOptions::default() };
     let mut world = World::with_options(211, &options);
-    world.pipeline.set_media(&both(), world.now);
+    world.pipeline.set_media(&both(), world.now, &mut world.workspace);
     world.add_target(1);
     world.run(6000);
     assert_eq!(world.sink(1).pictures.iter().filter(|picture| picture.is_key).count(), 1, "nobody asks");

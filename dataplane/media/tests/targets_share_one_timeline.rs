@@ -42,7 +42,7 @@ fn primary_backup_and_latecomers_get_the_same_times() {
 #[test]
 fn as_many_targets_as_may_be_all_get_the_picture_and_one_more_is_refused() {
     let mut world = World::with_slots(202, &Default::default(), 60_000);
-    world.pipeline.set_media(&sim::both(), world.now);
+    world.pipeline.set_media(&sim::both(), world.now, &mut world.workspace);
     let count = sipcast_contract::limits::TARGETS_PER_BROADCAST_MAX as u64;
     for id in 1..=count {
         world.add_target(id);

@@ -10,7 +10,7 @@ use sipcast_media::rtp::rtcp::{self, RtcpPacket};
 fn packets_go_out_until_the_peer_is_heard_then_rarely() {
     let mut world = World::new(131);
     world.callee.is_sending = false;
-    world.pipeline.set_media(&both(), world.now);
+    world.pipeline.set_media(&both(), world.now, &mut world.workspace);
     world.run(1200);
     for (port, to) in [(Port::AudioRtp, AUDIO), (Port::VideoRtp, VIDEO)] {
         let sent = world.sent.iter().filter(|sent| sent.port == port && sent.to == address(to)).count();
@@ -49,7 +49,7 @@ fn receiver_reports_tell_what_came_and_bye_ends_it() {
     };
     assert!(blocks(&world, Port::AudioRtcp).iter().all(|ssrc| *ssrc == sim::callee::AUDIO_SSRC));
     assert!(blocks(&world, Port::AudioRtcp).len() >= 2 && blocks(&world, Port::VideoRtcp).len() >= 2);
-    world.pipeline.close(world.now);
+    world.pipeline.close(world.now, &mut world.workspace);
     world.run(10);
     let byes = world.sent.iter().flat_map(|sent| rtcp::parse(&sent.bytes).flatten());
     assert_eq!(byes.filter(|packet| matches!(packet, RtcpPacket::Bye(_))).count(), 2);

@@ -59,7 +59,7 @@ fn warm_pictures(suite: Option<SrtpSuite>) {
         video.transport.srtp = Some(Box::new(session));
         video.feedback.nack = true;
     }
-    world.pipeline.set_media(&media, world.now);
+    world.pipeline.set_media(&media, world.now, &mut world.workspace);
     world.add_target(1);
     world.callee.sends_audio = false;
     world.run(3000);

@@ -33,7 +33,7 @@ impl Shard {
                 if let Some(&slot) = self.by_id.get(&broadcast)
                     && let Some(entry) = self.broadcasts.get_mut(slot)
                 {
-                    entry.pipeline.set_media(&media, now);
+                    entry.pipeline.set_media(&media, now, &mut self.workspace);
                     entry.set_media(&media, &mut self.ring, slot);
                 }
                 broadcast
@@ -179,7 +179,7 @@ impl Shard {
             && let Some(entry) = self.broadcasts.get_mut(slot)
         {
             let deadline = now + GOODBYE_MAX;
-            entry.close(&mut self.ring, now, deadline);
+            entry.close(&mut self.ring, now, deadline, &mut self.workspace);
             self.deadlines.want(deadline, slot, &mut entry.scheduled);
         }
     }

@@ -17,12 +17,14 @@ impl Shard {
             self.statistics.kernel_drops += u64::from(broadcast.count_dropped(port, dropped));
         }
         let (mut again, mut is_dry) = (true, false);
+        let mut waits_until = None;
         match completion.outcome {
             Outcome::Datagram(Datagram { from, payload, kernel_time }) => {
                 self.statistics.datagrams += 1;
                 broadcast.had_media = true;
                 let arrival = self.clock.arrival(kernel_time);
-                broadcast.pipeline.handle_datagram(port, from, payload, arrival, &mut self.workspace);
+                waits_until =
+                    broadcast.pipeline.handle_datagram(port, from, payload, arrival, &mut self.workspace);
             }
             Outcome::Truncated => self.statistics.truncated += 1,
             // Other errors are tried again by the housekeeping, so that a broken socket cannot spin the shard.
@@ -38,7 +40,10 @@ impl Shard {
             }
             broadcast.wants_listening |= again && !is_dry;
         }
-        self.touch(slot);
+        match waits_until.filter(|_| !completion.ended) {
+            Some(until) => self.deadlines.want(until, slot, &mut broadcast.scheduled),
+            None => self.touch(slot),
+        }
     }
 
     pub(super) fn transmitted(&mut self, slot: u32) {

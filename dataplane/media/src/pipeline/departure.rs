@@ -42,16 +42,23 @@ impl Departure {
 
     /// Sends sound that came at `arrival` when its time has come. Without pictures that is at once.
     pub(super) fn push_sound(&mut self, arrival: Timestamp) {
-        let flows = |picture: Timestamp| arrival - picture < PICTURES_FLOW;
-        if self.sound_wait.is_zero() || !self.picture.is_some_and(flows) {
-            self.is_due = true;
-        } else {
-            self.sound_until.get_or_insert(arrival + self.sound_wait);
+        match self.sound_until(arrival) {
+            Some(until) => {
+                self.sound_until.get_or_insert(until);
+            }
+            None => self.is_due = true,
         }
     }
 
+    /// Until when sound that came at `arrival` may wait; `None`: not at all.
+    pub(super) fn sound_until(&self, arrival: Timestamp) -> Option<Timestamp> {
+        let flows = |picture: Timestamp| arrival - picture < PICTURES_FLOW;
+        let waits = !self.sound_wait.is_zero() && self.picture.is_some_and(flows);
+        waits.then(|| arrival + self.sound_wait)
+    }
+
     pub(super) fn next_timeout(&self) -> Option<Timestamp> {
-        self.sound_until.map(|until| until + TIMER_GRACE)
+        self.sound_until.map(at_the_latest)
     }
 
     /// Whether a send is due at `now`; it takes all that waits.
@@ -62,6 +69,11 @@ impl Departure {
         }
         is_due
     }
+}
+
+/// When a timer ends the wait of sound that may wait until `until`.
+pub(super) fn at_the_latest(until: Timestamp) -> Timestamp {
+    until + TIMER_GRACE
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod protection;
 mod publication;
 mod published;
 mod service;
+mod sound_lot;
 mod stream;
 mod studio;
 mod targets;
@@ -40,6 +41,7 @@ use self::audio::AudioPath;
 use self::early::{EarlyMedia, Incoming};
 use self::publication::Publication;
 use self::service::Service;
+use self::sound_lot::SoundLot;
 use self::studio::{Pull, Shown, Studio};
 use self::video::VideoPath;
 use crate::rtmp::{Target, TargetAction};
@@ -112,6 +114,8 @@ pub struct Pipeline {
     options: MediaOptions,
     /// What came before anything was agreed on.
     early: EarlyMedia,
+    /// Sound that the next picture takes along.
+    sound_lot: SoundLot,
     /// Start of the broadcast's timeline: the first media agreed on.
     start: Option<Timestamp>,
     wanted: MediaWanted,
@@ -133,6 +137,7 @@ impl Pipeline {
             is_send_due: false,
             options: options.clone(),
             early: EarlyMedia::default(),
+            sound_lot: SoundLot::default(),
             start: None,
             wanted,
             seed,
@@ -143,8 +148,10 @@ impl Pipeline {
 
     /// Takes what offer and answer agreed on, first and after each re-INVITE or UPDATE. The first one starts
     /// the broadcast's timeline.
-    pub fn set_media(&mut self, media: &NegotiatedMedia, now: Timestamp) {
+    pub fn set_media(&mut self, media: &NegotiatedMedia, now: Timestamp, ws: &mut Workspace) {
         self.touch(now);
+        // It came by what was agreed on before.
+        self.take_sound_lot(ws);
         self.drop_stale_early();
         // What came just before is published from its own beginning.
         let start = *self.start.get_or_insert(self.early.since().unwrap_or(self.now));
@@ -307,6 +314,9 @@ impl Pipeline {
 
     /// Takes a datagram that came in on `port` at `arrival`; before anything is agreed on, the first of them wait. With
     /// SRTP it is decrypted in its slot, on which it must be the only claim.
+    ///
+    /// Gives when [`Pipeline::handle_timeout`] is to be called for it at the latest, if it is sound that waits for a
+    /// picture: then nothing needs to be polled for it.
     pub fn handle_datagram(
         &mut self,
         port: Port,
@@ -314,14 +324,36 @@ impl Pipeline {
         datagram: Segment,
         arrival: Timestamp,
         ws: &mut Workspace,
-    ) {
+    ) -> Option<Timestamp> {
         self.advance(arrival);
         let incoming = Incoming { port, from, datagram, arrival };
         if self.start.is_none() && demultiplex(&incoming.datagram) == Demultiplexed::Rtp {
-            return self.hold(incoming);
+            self.hold(incoming);
+            return None;
         }
         self.take_early(ws);
+        if let Some(until) = self.waits_for_picture(port, arrival) {
+            return Some(departure::at_the_latest(self.sound_lot.push(incoming, until)));
+        }
+        self.take_sound_lot(ws);
         self.take(incoming, ws);
+        None
+    }
+
+    /// Until when a datagram may wait for the picture that its sound would wait for all the same.
+    fn waits_for_picture(&self, port: Port, arrival: Timestamp) -> Option<Timestamp> {
+        let is_sound = matches!(port, Port::AudioRtp | Port::AudioRtcp);
+        // Who listens to the call itself waits for no picture.
+        let may_wait = is_sound && self.sound_lot.has_room(arrival) && self.audio.lines.is_empty();
+        self.publication.departure.sound_until(arrival).filter(|_| may_wait)
+    }
+
+    fn take_sound_lot(&mut self, ws: &mut Workspace) {
+        if !self.sound_lot.is_empty() {
+            for incoming in self.sound_lot.take() {
+                self.take(incoming, ws);
+            }
+        }
     }
 
     fn take(&mut self, incoming: Incoming, ws: &mut Workspace) {
@@ -344,6 +376,7 @@ impl Pipeline {
     pub fn handle_timeout(&mut self, now: Timestamp, ws: &mut Workspace) {
         self.touch(now);
         self.take_early(ws);
+        self.take_sound_lot(ws);
         self.publication.handle_timeout(self.now);
         self.audio.handle_timeout(self.now);
         self.audio.serve(self.now, ws, &mut self.publication);
@@ -368,7 +401,8 @@ impl Pipeline {
         let studio = self.studio.as_ref().and_then(Studio::next_timeout);
         let audio = self.audio_service.next_timeout(|| self.audio.next_timeout());
         let video = self.video_service.next_timeout(|| self.video.next_timeout(self.now));
-        [audio, video, self.publication.next_timeout(), studio].into_iter().flatten().min()
+        let sound_lot = self.sound_lot.until().map(departure::at_the_latest);
+        [audio, video, self.publication.next_timeout(), sound_lot, studio].into_iter().flatten().min()
     }
 
     /// The next datagram to send.
@@ -478,8 +512,9 @@ impl Pipeline {
     }
 
     /// Ends the broadcast: says BYE to the peer's RTP (RFC 3550 §6.6) and unpublishes all targets.
-    pub fn close(&mut self, now: Timestamp) {
+    pub fn close(&mut self, now: Timestamp, ws: &mut Workspace) {
         self.touch(now);
+        self.take_sound_lot(ws);
         self.publication.targets.close(self.now);
         if let Some(Studio::Pull(pull)) = &mut self.studio {
             pull.source.stop(now);

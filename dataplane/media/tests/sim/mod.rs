@@ -148,7 +148,7 @@ impl World {
     /// A call with sound and picture, and a target that publishes.
     pub fn call(seed: u64) -> Self {
         let mut world = Self::new(seed);
-        world.pipeline.set_media(&both(), world.now);
+        world.pipeline.set_media(&both(), world.now, &mut world.workspace);
         world.add_target(1);
         world
     }
@@ -218,7 +218,7 @@ impl World {
 
     /// Closes the broadcast; everything must come home without a payload byte copied.
     pub fn finish(mut self) {
-        self.pipeline.close(self.now);
+        self.pipeline.close(self.now, &mut self.workspace);
         self.link.clear();
         self.callee.is_sending = false;
         self.run(3000);
