@@ -10,10 +10,12 @@
 
 mod arena;
 mod lease;
+mod prefetch;
 mod segment;
 mod slab;
 
 pub use arena::Arena;
 pub use lease::Lease;
+pub use prefetch::prefetch;
 pub use segment::Segment;
 pub use slab::{Exhausted, Pool, SlotId};

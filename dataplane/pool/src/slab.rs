@@ -5,7 +5,9 @@ use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 use std::rc::Rc;
 
-use crate::Lease;
+use crate::{Lease, prefetch};
+
+const CACHE_LINE: usize = 64;
 
 /// Index of a slot; also its buffer id in a provided-buffer ring.
 pub type SlotId = u16;
@@ -107,6 +109,17 @@ impl Pool {
     pub fn slot_address(&self, slot: SlotId) -> *mut u8 {
         assert!(usize::from(slot) < self.slab.claims.len());
         self.slab.address(slot)
+    }
+
+    /// Has what belongs to `slot` fetched into the core's cache, and so many of its first bytes.
+    pub fn prefetch(&self, slot: SlotId, bytes: usize) {
+        if let Some(claims) = self.slab.claims.get(usize::from(slot)) {
+            prefetch(claims);
+            let address = self.slab.address(slot);
+            for at in (0..bytes).step_by(CACHE_LINE) {
+                prefetch(address.wrapping_add(at));
+            }
+        }
     }
 
     /// Bytes in a slot.

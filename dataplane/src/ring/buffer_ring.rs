@@ -16,6 +16,9 @@ pub const GROUP: u16 = 0;
 /// Fewest slots that are lent, unless the pool is small: a train of packets of a few IDR pictures.
 const LENT_MIN: u16 = 256;
 
+/// What is read of each datagram: what the kernel wrote before its payload, and the RTP header.
+const HEADERS_LEN: usize = 128;
+
 /// Slots lent to the kernel. They are used in turn, so no more are lent than what comes asks for: few enough stay in the
 /// core's own cache from one datagram to the next. Entries are ours to write until the tail that covers them is published.
 pub struct BufferRing {
@@ -92,6 +95,11 @@ impl BufferRing {
     pub fn take(&mut self, id: u16) -> Lease {
         // SAFETY: the kernel names only buffers it was given, each once; they all come from `pool.lend`.
         unsafe { self.pool.received(id) }
+    }
+
+    /// Has the headers in slot `id` fetched into the core's cache.
+    pub fn prefetch(&self, id: u16) {
+        self.pool.prefetch(id, HEADERS_LEN);
     }
 
     /// Keeps the memory for ever: the kernel may still write to it.

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use sipcast_contract::limits::IOVECS_MAX;
-use sipcast_pool::Segment;
+use sipcast_pool::{Segment, prefetch};
 
 use super::address;
 
@@ -196,6 +196,13 @@ impl<T: Copy> InFlight<T> {
             held => Some(held),
         };
         Some((tag, held))
+    }
+
+    /// Has an operation's slot fetched into the core's cache.
+    pub fn prefetch(&self, id: OperationId) {
+        if let Some(slot) = self.slots.get(id.slot as usize) {
+            prefetch(slot);
+        }
     }
 
     pub fn len(&self) -> usize {

@@ -11,6 +11,7 @@ pub mod socket_option;
 pub(crate) mod thread;
 pub(crate) mod wake;
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -33,6 +34,8 @@ pub struct Ring<T: Copy> {
     ring: IoUring,
     buffers: BufferRing,
     in_flight: InFlight<T>,
+    /// The next completions, while what they name is fetched from memory.
+    ahead: VecDeque<cqueue::Entry>,
     /// `msg_namelen` and `msg_controllen` for every multishot receive; lives as long as the ring.
     template: Box<libc::msghdr>,
     wakes_min: bool,
@@ -77,7 +80,14 @@ impl<T: Copy> Ring<T> {
         let ring = setup::ring()?;
         let wakes_min = ring.params().is_feature_min_timeout();
         let buffers = BufferRing::register(&ring, pool).map_err(SetupError::from_buffers)?;
-        Ok(Self { ring, buffers, in_flight: InFlight::default(), template: datagram::template(), wakes_min })
+        Ok(Self {
+            ring,
+            buffers,
+            in_flight: InFlight::default(),
+            ahead: VecDeque::with_capacity(AHEAD),
+            template: datagram::template(),
+            wakes_min,
+        })
     }
 
     /// Receives datagrams on `socket` until the operation ends.
@@ -170,7 +180,9 @@ impl<T: Copy> Ring<T> {
         self.buffers.refill();
         let timeout = timeout.map(Timespec::from);
         let mut args = SubmitArgs::new();
-        let want = if gather.is_zero() || !self.wakes_min {
+        let want = if !self.ahead.is_empty() {
+            0
+        } else if gather.is_zero() || !self.wakes_min {
             1
         } else {
             args = args.min_wait_usec(u32::try_from(gather.as_micros()).unwrap_or(u32::MAX));
@@ -188,13 +200,22 @@ impl<T: Copy> Ring<T> {
 
     /// Completions that are there.
     pub fn completions(&mut self) -> usize {
-        self.ring.completion().len()
+        self.ahead.len() + self.ring.completion().len()
     }
 
     /// Takes the next completion. One at a time, so that it is made where it is used: as a list they would be written and
     /// read once more. `None`: none is there, or it is one that says nothing.
     pub fn reap(&mut self) -> Option<Completion<T>> {
-        let entry = self.ring.completion().next()?;
+        while self.ahead.len() < AHEAD
+            && let Some(entry) = self.ring.completion().next()
+        {
+            self.in_flight.prefetch(OperationId::from_user_data(entry.user_data()));
+            if let Some(id) = cqueue::buffer_select(entry.flags()) {
+                self.buffers.prefetch(id);
+            }
+            self.ahead.push_back(entry);
+        }
+        let entry = self.ahead.pop_front()?;
         self.complete(entry.user_data(), entry.result(), entry.flags())
     }
 
@@ -280,6 +301,9 @@ impl<T: Copy> Drop for Ring<T> {
         }
     }
 }
+
+/// How many completions are looked at before the first of them is served.
+const AHEAD: usize = 4;
 
 /// `user_data` of cancel requests; no operation has it, since slots stay far below 2^32 - 1.
 const CANCEL: u64 = u64::MAX;
