@@ -1,5 +1,6 @@
 //! One broadcast in its shard: the pipeline that decides, the RTP sockets and RTMP connections that carry it out.
 
+use std::mem::offset_of;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -14,13 +15,9 @@ use crate::rtp_ports::RtpPorts;
 use crate::shard::Tag;
 
 /// A broadcast. It leaves its table only when the kernel holds nothing of it any more.
+// What every datagram needs comes first, so that it can be fetched in one piece: `HOT_LEN`.
+#[repr(C)]
 pub struct Broadcast {
-    /// Its name.
-    pub id: BroadcastId,
-    /// What decides.
-    pub pipeline: Pipeline,
-    /// Its RTMP connections, by the slot of their table.
-    pub connections: SmallVec<[(TargetId, u32); 2]>,
     /// It is on the list of those to be served this turn.
     pub touched: bool,
     /// Datagrams came since figures were last reported.
@@ -29,14 +26,23 @@ pub struct Broadcast {
     pub wants_listening: bool,
     /// A receive of its ended for want of slots; it is on the list of those to begin again.
     pub is_dry: bool,
-    /// When its deadline fires.
-    pub scheduled: Option<Timestamp>,
-    /// Being closed, at the latest by then.
-    pub closing: Option<Timestamp>,
-    sockets: [Option<RtpSocket>; PORTS.len()],
     /// Datagrams on their way out.
     transmits: u32,
+    /// When its deadline fires.
+    pub scheduled: Option<Timestamp>,
+    sockets: [Option<RtpSocket>; PORTS.len()],
+    /// What decides.
+    pub pipeline: Pipeline,
+    /// Its name.
+    pub id: BroadcastId,
+    /// Its RTMP connections, by the slot of their table.
+    pub connections: SmallVec<[(TargetId, u32); 2]>,
+    /// Being closed, at the latest by then.
+    pub closing: Option<Timestamp>,
 }
+
+/// Bytes of a broadcast that are worth to be fetched for a datagram on its way.
+pub const HOT_LEN: usize = offset_of!(Broadcast, pipeline) + Pipeline::HOT_LEN;
 
 struct RtpSocket {
     socket: Rc<OwnedFd>,

@@ -1,5 +1,7 @@
 //! A table of things with small stable indices, used again when free.
 
+use sipcast_pool::prefetch;
+
 /// Slots for `T`.
 pub struct Table<T> {
     slots: Vec<Option<T>>,
@@ -35,6 +37,13 @@ impl<T> Table<T> {
     /// What is in `slot`.
     pub fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
         self.slots.get_mut(slot as usize)?.as_mut()
+    }
+
+    /// Has the first `bytes` of what is in `slot` fetched into the core's cache.
+    pub fn prefetch(&self, slot: u32, bytes: usize) {
+        if let Some(value) = self.slots.get(slot as usize) {
+            prefetch(value, bytes);
+        }
     }
 
     /// Empties `slot`.

@@ -7,8 +7,6 @@ use std::rc::Rc;
 
 use crate::{Lease, prefetch};
 
-const CACHE_LINE: usize = 64;
-
 /// Index of a slot; also its buffer id in a provided-buffer ring.
 pub type SlotId = u16;
 
@@ -114,11 +112,8 @@ impl Pool {
     /// Has what belongs to `slot` fetched into the core's cache, and so many of its first bytes.
     pub fn prefetch(&self, slot: SlotId, bytes: usize) {
         if let Some(claims) = self.slab.claims.get(usize::from(slot)) {
-            prefetch(claims);
-            let address = self.slab.address(slot);
-            for at in (0..bytes).step_by(CACHE_LINE) {
-                prefetch(address.wrapping_add(at));
-            }
+            prefetch(claims, size_of_val(claims));
+            prefetch(self.slab.address(slot), bytes);
         }
     }
 

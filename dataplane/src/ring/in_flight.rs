@@ -201,8 +201,14 @@ impl<T: Copy> InFlight<T> {
     /// Has an operation's slot fetched into the core's cache.
     pub fn prefetch(&self, id: OperationId) {
         if let Some(slot) = self.slots.get(id.slot as usize) {
-            prefetch(slot);
+            prefetch(slot, size_of_val(slot));
         }
+    }
+
+    /// The tag of an operation.
+    pub fn tag(&self, id: OperationId) -> Option<T> {
+        let slot = self.slots.get(id.slot as usize).filter(|slot| slot.generation == id.generation)?;
+        slot.operation.as_ref().map(|(tag, _)| *tag)
     }
 
     pub fn len(&self) -> usize {

@@ -219,6 +219,11 @@ impl<T: Copy> Ring<T> {
         self.complete(entry.user_data(), entry.result(), entry.flags())
     }
 
+    /// The tag of the completion behind the one that is next, for the caller to have fetched what it names.
+    pub fn tag_ahead(&self) -> Option<T> {
+        self.in_flight.tag(OperationId::from_user_data(self.ahead.get(1)?.user_data()))
+    }
+
     /// Lends about so many slots to the kernel from the next wait on.
     pub fn lend(&mut self, slots: u64) {
         self.buffers.want(slots);

@@ -23,7 +23,7 @@ use sipcast_pool::Pool;
 
 use crate::StartError;
 use crate::admission::Admission;
-use crate::broadcast::Broadcast;
+use crate::broadcast::{Broadcast, HOT_LEN};
 use crate::clock::Clock;
 use crate::connection::{Connection, SealedBuffers};
 use crate::deadlines::Deadlines;
@@ -225,9 +225,11 @@ impl Shard {
     fn take_completions(&mut self) {
         // Those that come meanwhile wait, so that a peer which is quick to answer cannot hold the turn up.
         for _ in 0..self.ring.completions() {
-            if let Some(completion) = self.ring.reap() {
-                self.complete(completion);
+            let Some(completion) = self.ring.reap() else { continue };
+            if let Some(Tag::Datagram { broadcast, .. }) = self.ring.tag_ahead() {
+                self.broadcasts.prefetch(broadcast, HOT_LEN);
             }
+            self.complete(completion);
         }
     }
 

@@ -27,6 +27,7 @@ mod targets;
 mod video;
 mod workspace;
 
+use std::mem::offset_of;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -100,31 +101,36 @@ pub enum Event {
 }
 
 /// One broadcast.
+// What every datagram needs comes first, so that it can be fetched in one piece: `Pipeline::HOT_LEN`.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Pipeline {
-    audio: AudioPath,
-    video: VideoPath,
-    publication: Publication,
-    /// Of a broadcast that has no call.
-    studio: Option<Studio>,
+    now: Timestamp,
+    /// Start of the broadcast's timeline: the first media agreed on.
+    start: Option<Timestamp>,
+    /// What came before anything was agreed on.
+    early: EarlyMedia,
     audio_service: Service,
     video_service: Service,
     /// A target was given something, or told something, since [`Pipeline::take_send_due`].
     is_send_due: bool,
-    options: MediaOptions,
-    /// What came before anything was agreed on.
-    early: EarlyMedia,
     /// Sound that the next picture takes along.
     sound_lot: SoundLot,
-    /// Start of the broadcast's timeline: the first media agreed on.
-    start: Option<Timestamp>,
+    video: VideoPath,
+    audio: AudioPath,
+    publication: Publication,
+    /// Of a broadcast that has no call.
+    studio: Option<Studio>,
+    options: MediaOptions,
     wanted: MediaWanted,
     seed: u64,
     targets_added: u64,
-    now: Timestamp,
 }
 
 impl Pipeline {
+    /// Bytes at its start that are worth to be fetched into the core's cache for a datagram on its way.
+    pub const HOT_LEN: usize = offset_of!(Pipeline, video);
+
     /// A broadcast with nothing agreed on yet. `seed` gives its SSRCs, CNAME and jitters.
     pub fn new(options: &MediaOptions, wanted: MediaWanted, seed: u64, now: Timestamp) -> Self {
         Self {
@@ -335,7 +341,7 @@ impl Pipeline {
         if let Some(until) = self.waits_for_picture(port, arrival) {
             return Some(departure::at_the_latest(self.sound_lot.push(incoming, until)));
         }
-        self.take_sound_lot(ws);
+        self.sound_lot.prefetch();
         self.take(incoming, ws);
         None
     }
@@ -351,21 +357,27 @@ impl Pipeline {
     fn take_sound_lot(&mut self, ws: &mut Workspace) {
         if !self.sound_lot.is_empty() {
             for incoming in self.sound_lot.take() {
-                self.take(incoming, ws);
+                self.take_sound(incoming, ws);
             }
         }
     }
 
+    fn take_sound(&mut self, incoming: Incoming, ws: &mut Workspace) {
+        self.audio.handle_datagram(incoming.from, incoming.datagram, incoming.arrival);
+        self.audio.serve(self.now, ws, &mut self.publication);
+        self.audio_service.touch();
+    }
+
     fn take(&mut self, incoming: Incoming, ws: &mut Workspace) {
-        let Incoming { port, from, datagram, arrival } = incoming;
-        match port {
+        match incoming.port {
             Port::AudioRtp | Port::AudioRtcp => {
-                self.audio.handle_datagram(from, datagram, arrival);
-                self.audio.serve(self.now, ws, &mut self.publication);
-                self.audio_service.touch();
+                self.take_sound_lot(ws);
+                self.take_sound(incoming, ws);
             }
             Port::VideoRtp | Port::VideoRtcp => {
-                self.video.handle_datagram(from, datagram, arrival);
+                self.video.handle_datagram(incoming.from, incoming.datagram, incoming.arrival);
+                // Before the picture that it came before.
+                self.take_sound_lot(ws);
                 self.video.serve(self.now, ws, &self.audio, &mut self.publication);
                 self.video_service.touch();
             }

@@ -3,6 +3,7 @@
 //! Takes: datagrams of the audio ports. Gives: them back in their order. Leaves out: for how long they wait (`departure`).
 
 use sipcast_contract::Timestamp;
+use sipcast_pool::prefetch;
 use smallvec::SmallVec;
 
 use super::early::Incoming;
@@ -32,6 +33,13 @@ impl SoundLot {
     /// Until when the lot may wait; `None`: it is empty.
     pub(super) fn until(&self) -> Option<Timestamp> {
         self.until.filter(|_| !self.waiting.is_empty())
+    }
+
+    /// Has their RTP headers fetched into the core's cache.
+    pub(super) fn prefetch(&self) {
+        for incoming in &self.waiting {
+            prefetch(incoming.datagram.as_ptr(), incoming.datagram.len());
+        }
     }
 
     /// All of them.
