@@ -219,9 +219,9 @@ impl<T: Copy> Ring<T> {
         self.complete(entry.user_data(), entry.result(), entry.flags())
     }
 
-    /// The tag of the completion behind the one that is next, for the caller to have fetched what it names.
-    pub fn tag_ahead(&self) -> Option<T> {
-        self.in_flight.tag(OperationId::from_user_data(self.ahead.get(1)?.user_data()))
+    /// The tag of a completion that is still to come; 0: of the next one. Those that are far off are not known.
+    pub fn tag_ahead(&self, at: usize) -> Option<T> {
+        self.in_flight.tag(OperationId::from_user_data(self.ahead.get(at)?.user_data()))
     }
 
     /// Lends about so many slots to the kernel from the next wait on.

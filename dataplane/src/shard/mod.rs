@@ -64,6 +64,20 @@ pub enum Tag {
     Sent(u32),
 }
 
+impl Tag {
+    /// The broadcast that a datagram is for.
+    const fn broadcast(self) -> Option<u32> {
+        match self {
+            Self::Datagram { broadcast, .. } => Some(broadcast),
+            Self::Mailbox
+            | Self::Transmitted { .. }
+            | Self::Connected(_)
+            | Self::Received(_)
+            | Self::Sent(_) => None,
+        }
+    }
+}
+
 /// A shard. Lives in its own thread.
 pub struct Shard {
     id: ShardId,
@@ -217,19 +231,24 @@ impl Shard {
     }
 
     fn reap(&mut self) {
-        self.take_completions();
+        self.take_completions(true);
         self.load.count(self.statistics.datagrams, self.clock.now());
         self.ring.lend(self.load.slots());
     }
 
-    fn take_completions(&mut self) {
+    /// Takes what is there. `serves`: carries out at once what a broadcast decided, while its memory is warm.
+    fn take_completions(&mut self, serves: bool) {
         // Those that come meanwhile wait, so that a peer which is quick to answer cannot hold the turn up.
         for _ in 0..self.ring.completions() {
             let Some(completion) = self.ring.reap() else { continue };
-            if let Some(Tag::Datagram { broadcast, .. }) = self.ring.tag_ahead() {
+            if let Some(Tag::Datagram { broadcast, .. }) = self.ring.tag_ahead(1) {
                 self.broadcasts.prefetch(broadcast, HOT_LEN);
             }
+            let of = completion.tag.broadcast();
             self.complete(completion);
+            if serves && self.ring.tag_ahead(0).and_then(Tag::broadcast) != of {
+                self.serve();
+            }
         }
     }
 
@@ -280,7 +299,7 @@ impl Shard {
                 self.statistics.added_latency.record(now - arrival);
             }
         }
-        self.take_completions();
+        self.take_completions(false);
         Ok(())
     }
 
