@@ -59,7 +59,7 @@ impl FanOut {
     fn publishing(targets: u64, workspace: &mut Workspace) -> Self {
         let options = MediaOptions { silent_audio: false, ..MediaOptions::default() };
         let mut pipeline = Pipeline::new(&options, MediaWanted { audio: false, video: true }, 7, START);
-        pipeline.set_media(&NegotiatedMedia { audio: None, video: Some(video()) }, START);
+        pipeline.set_media(&NegotiatedMedia { audio: None, video: Some(video()) }, START, workspace);
         let targets: Vec<TargetId> = (1..=targets).map(TargetId).collect();
         for id in &targets {
             pipeline.add_target(*id, target(), START).expect("taken");

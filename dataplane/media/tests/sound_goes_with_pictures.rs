@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sim::{World, both};
 use sipcast_contract::MediaOptions;
+use sipcast_media::pipeline::Port;
 
 /// Sends a second, pictures a second, AAC frames a second, in a call that is under way.
 fn sends(options: &MediaOptions, sends_video: bool) -> (u64, u64, u64) {
@@ -45,4 +46,80 @@ fn where_it_shall_not_wait_it_goes_at_once() {
     let options = MediaOptions { sound_wait: Duration::ZERO, ..MediaOptions::default() };
     let (sends, pictures, sounds) = sends(&options, true);
     assert!(sends > pictures + sounds / 2, "{sends} sends for {pictures} pictures and {sounds} of sound");
+}
+
+/// A call of three seconds, in which no sound waits.
+fn call(seed: u64) -> World {
+    let mut world = World::call(seed);
+    world.run(3_000);
+    world.pipeline.handle_timeout(world.now, &mut world.workspace);
+    world.pipeline.take_send_due();
+    world
+}
+
+/// Packets of sound that are not only there but taken.
+fn taken(world: &World) -> u64 {
+    world.pipeline.statistics().audio.packets
+}
+
+/// Hands in what the callee sends in the next millisecond. Gives how many packets of sound wait now, of `waiting` before.
+fn hand_in(world: &mut World, mut waiting: u64) -> u64 {
+    world.now = world.now + Duration::from_millis(1);
+    for (port, from, bytes) in world.callee.poll(world.now) {
+        world.link.send(world.now, port, from, bytes);
+    }
+    while let Some((port, from, bytes)) = world.link.poll(world.now) {
+        let before = taken(world);
+        let datagram = world.segment(&bytes);
+        let until = world.pipeline.handle_datagram(port, from, datagram, world.now, &mut world.workspace);
+        let is_sound = matches!(port, Port::AudioRtp | Port::AudioRtcp);
+        match until {
+            Some(until) => {
+                assert!(is_sound && until > world.now);
+                assert_eq!(world.pipeline.next_timeout().map(|at| at <= until), Some(true));
+                assert!(!world.pipeline.take_send_due(), "nothing is to be done for it");
+                assert_eq!(taken(world), before);
+                waiting += u64::from(port == Port::AudioRtp);
+            }
+            None => {
+                let itself = u64::from(port == Port::AudioRtp);
+                assert_eq!(taken(world), before + waiting + itself, "all that waited goes along");
+                waiting = 0;
+                world.pipeline.take_send_due();
+            }
+        }
+    }
+    waiting
+}
+
+#[test]
+fn datagrams_of_sound_wait_as_they_came_and_are_taken_before_the_picture() {
+    let mut world = call(86);
+    let (mut waiting, mut waited) = (hand_in(&mut world, 0), 0);
+    for _ in 0..1_000 {
+        let before = waiting;
+        waiting = hand_in(&mut world, waiting);
+        waited += waiting.saturating_sub(before);
+    }
+    assert!(waited > 30, "{waited} of 50 packets waited");
+    world.finish();
+}
+
+#[test]
+fn datagrams_that_wait_are_few_and_taken_when_their_time_is_up_or_the_call_ends() {
+    let mut world = call(87);
+    world.callee.sends_video = false;
+    let (mut waiting, mut most) = (0, 0);
+    for _ in 0..150 {
+        waiting = hand_in(&mut world, waiting);
+        most = most.max(waiting);
+    }
+    assert!((2..=4).contains(&most), "{most} packets of 20 ms waited together for 40 ms");
+    while waiting == 0 {
+        waiting = hand_in(&mut world, waiting);
+    }
+    let before = taken(&world);
+    world.pipeline.close(world.now, &mut world.workspace);
+    assert_eq!(taken(&world), before + waiting);
+    world.finish();
 }

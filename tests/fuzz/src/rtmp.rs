@@ -135,7 +135,7 @@ pub fn player_input(data: &[u8]) {
         heard.trim(0);
         while seen.pull().is_some() {}
     }
-    pipeline.close(now);
+    pipeline.close(now, &mut workspace);
     drop(pipeline);
     workspace.close();
     assert_eq!(pool.held(), 0, "all leases are home");

@@ -26,7 +26,7 @@ pub fn call(data: &[u8]) {
     let mut now = Timestamp::from_millis(1000);
     let mut pipeline =
         Pipeline::new(&MediaOptions::default(), MediaWanted { audio: true, video: true }, 7, now);
-    pipeline.set_media(&media(), now);
+    pipeline.set_media(&media(), now, &mut workspace);
     let url = RtmpUrl::parse("rtmp://127.0.0.1/live").expect("valid");
     let target = RtmpTarget::new(url, Secret::new("key".to_owned()), vec![address(1935)]);
     pipeline.add_target(TargetId(1), target, now).expect("the first target");
@@ -44,7 +44,7 @@ pub fn call(data: &[u8]) {
         serve(&mut pipeline, &mut workspace, now);
     }
     assert_eq!(datagrams.bytes_copied(), 0, "no payload was copied");
-    pipeline.close(now);
+    pipeline.close(now, &mut workspace);
     serve(&mut pipeline, &mut workspace, now + Duration::from_secs(10));
     drop(pipeline);
     workspace.close();

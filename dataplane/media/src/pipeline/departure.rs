@@ -42,7 +42,7 @@ impl Departure {
 
     /// Sends sound that came at `arrival` when its time has come. Without pictures that is at once.
     pub(super) fn push_sound(&mut self, arrival: Timestamp) {
-        match self.sound_until(arrival) {
+        match self.may_wait(arrival) {
             Some(until) => {
                 self.sound_until.get_or_insert(until);
             }
@@ -50,11 +50,12 @@ impl Departure {
         }
     }
 
-    /// Until when sound that came at `arrival` may wait; `None`: not at all.
-    pub(super) fn sound_until(&self, arrival: Timestamp) -> Option<Timestamp> {
+    /// Until when sound that came at `arrival` may wait; `None`: not at all, or what waits is to be sent now.
+    pub(super) fn may_wait(&self, arrival: Timestamp) -> Option<Timestamp> {
         let flows = |picture: Timestamp| arrival - picture < PICTURES_FLOW;
-        let waits = !self.sound_wait.is_zero() && self.picture.is_some_and(flows);
-        waits.then(|| arrival + self.sound_wait)
+        let is_over = self.sound_until.is_some_and(|until| until <= arrival);
+        let may_wait = !self.sound_wait.is_zero() && self.picture.is_some_and(flows) && !is_over;
+        may_wait.then(|| arrival + self.sound_wait)
     }
 
     pub(super) fn next_timeout(&self) -> Option<Timestamp> {
@@ -107,6 +108,8 @@ mod tests {
         departure.push_sound(at(110));
         assert!(!departure.take(at(149)));
         departure.push_sound(at(131));
+        assert_eq!(departure.may_wait(at(149)), Some(at(189)));
+        assert_eq!(departure.may_wait(at(150)), None, "the first must not wait for this one");
         assert_eq!(departure.next_timeout(), Some(at(310)), "by the first that waits");
         assert!(departure.take(at(150)));
         assert_eq!(departure.next_timeout(), None);

@@ -351,7 +351,7 @@ impl Pipeline {
         let is_sound = matches!(port, Port::AudioRtp | Port::AudioRtcp);
         // Who listens to the call itself waits for no picture.
         let may_wait = is_sound && self.sound_lot.has_room(arrival) && self.audio.lines.is_empty();
-        self.publication.departure.sound_until(arrival).filter(|_| may_wait)
+        self.publication.departure.may_wait(arrival).filter(|_| may_wait)
     }
 
     fn take_sound_lot(&mut self, ws: &mut Workspace) {

@@ -55,3 +55,35 @@ impl SoundLot {
 
 /// Datagrams that wait at most: 40 ms of the shortest packets that telephones send, 10 ms.
 const DATAGRAMS_MAX: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use sipcast_pool::Pool;
+
+    use super::*;
+    use crate::pipeline::Port;
+
+    #[test]
+    fn few_wait_and_none_longer_than_the_first_may() {
+        let pool = Pool::new(8, 64);
+        let at = Timestamp::from_millis;
+        let incoming = |ms| Incoming {
+            port: Port::AudioRtp,
+            from: "127.0.0.1:4000".parse().expect("an address"),
+            datagram: pool.claim().expect("free").freeze(0..12),
+            arrival: at(ms),
+        };
+        let mut lot = SoundLot::default();
+        assert!(lot.has_room(at(1_000)) && lot.is_empty() && lot.until().is_none());
+        assert_eq!(lot.push(incoming(100), at(140)), at(140));
+        assert_eq!(lot.push(incoming(120), at(160)), at(140), "the first one counts");
+        assert!(lot.has_room(at(139)) && !lot.has_room(at(140)));
+        lot.push(incoming(121), at(161));
+        lot.push(incoming(122), at(162));
+        assert!(!lot.has_room(at(123)), "four are all");
+        let arrivals: Vec<_> = lot.take().map(|incoming| incoming.arrival).collect();
+        assert_eq!(arrivals, [at(100), at(120), at(121), at(122)]);
+        assert!(lot.is_empty() && lot.until().is_none() && lot.has_room(at(500)));
+        assert_eq!(pool.held(), 0);
+    }
+}
