@@ -172,7 +172,7 @@ impl<T: Copy> Ring<T> {
     }
 
     /// Waits until `want` completions are there, but no longer than `gather` once there is one, and at most
-    /// `timeout` in all.
+    /// `timeout` in all. Not at all while completions are there that were looked at already.
     ///
     /// # Errors
     /// An errno that no retry mends.

@@ -1,5 +1,6 @@
 //! When what was given to the targets is sent: a picture at once, sound with the picture that comes next, or when it has
-//! waited for long enough. Takes: pushes, time. Gives: whether a send is due. Leaves out: what is sent (`targets`).
+//! waited for long enough. Takes: pushes, time. Gives: whether a send is due, until when sound may
+//! wait. Leaves out: what is sent (`targets`).
 
 use std::time::Duration;
 
@@ -48,6 +49,11 @@ impl Departure {
             }
             None => self.is_due = true,
         }
+    }
+
+    /// The broadcast ends: nothing waits any more.
+    pub(super) fn close(&mut self) {
+        self.sound_wait = Duration::ZERO;
     }
 
     /// Until when sound that came at `arrival` may wait; `None`: not at all, or what waits is to be sent now.

@@ -8,7 +8,8 @@
 //! Takes: datagrams with their arrival, agreed media, targets, time. Gives: datagrams to send, events; its
 //! targets give RTMP bytes. Leaves out: sockets, buffers' origin, the call itself.
 //!
-//! Rule of use: after each `handle_*`, `set_*` or target operation, poll until `None`.
+//! Rule of use: after each `handle_*`, `set_*` or target operation, poll until `None`, unless `handle_datagram` says that it
+//! waits.
 
 mod audio;
 mod departure;
@@ -337,8 +338,10 @@ impl Pipeline {
             self.hold(incoming);
             return None;
         }
+        let is_first = self.is_early_due();
         self.take_early(ws);
-        if let Some(until) = self.waits_for_picture(port, arrival) {
+        // What was early is to be polled for.
+        if let Some(until) = self.waits_for_picture(port, arrival).filter(|_| !is_first) {
             return Some(departure::at_the_latest(self.sound_lot.push(incoming, until)));
         }
         self.sound_lot.prefetch();
@@ -346,7 +349,7 @@ impl Pipeline {
         None
     }
 
-    /// Until when a datagram may wait for the picture that its sound would wait for all the same.
+    /// Until when a datagram of sound may wait as it came, where its sound would wait for a picture anyway.
     fn waits_for_picture(&self, port: Port, arrival: Timestamp) -> Option<Timestamp> {
         let is_sound = matches!(port, Port::AudioRtp | Port::AudioRtcp);
         // Who listens to the call itself waits for no picture.
@@ -363,8 +366,10 @@ impl Pipeline {
     }
 
     fn take_sound(&mut self, incoming: Incoming, ws: &mut Workspace) {
-        self.audio.handle_datagram(incoming.from, incoming.datagram, incoming.arrival);
-        self.audio.serve(self.now, ws, &mut self.publication);
+        let Incoming { from, datagram, arrival, .. } = incoming;
+        self.audio.handle_datagram(from, datagram, arrival);
+        // By its own time, not by what time it is now: what came in time behind it may wait still.
+        self.audio.serve(arrival, ws, &mut self.publication);
         self.audio_service.touch();
     }
 
@@ -375,10 +380,11 @@ impl Pipeline {
                 self.take_sound(incoming, ws);
             }
             Port::VideoRtp | Port::VideoRtcp => {
-                self.video.handle_datagram(incoming.from, incoming.datagram, incoming.arrival);
+                let Incoming { from, datagram, arrival, .. } = incoming;
+                self.video.handle_datagram(from, datagram, arrival);
                 // Before the picture that it came before.
                 self.take_sound_lot(ws);
-                self.video.serve(self.now, ws, &self.audio, &mut self.publication);
+                self.video.serve(arrival, self.now, ws, &self.audio, &mut self.publication);
                 self.video_service.touch();
             }
         }
@@ -393,7 +399,7 @@ impl Pipeline {
         self.audio.handle_timeout(self.now);
         self.audio.serve(self.now, ws, &mut self.publication);
         self.video.handle_timeout(self.now, ws);
-        self.video.serve(self.now, ws, &self.audio, &mut self.publication);
+        self.video.serve(self.now, self.now, ws, &self.audio, &mut self.publication);
         self.serve_studio(now, ws);
     }
 
@@ -527,6 +533,7 @@ impl Pipeline {
     pub fn close(&mut self, now: Timestamp, ws: &mut Workspace) {
         self.touch(now);
         self.take_sound_lot(ws);
+        self.publication.departure.close();
         self.publication.targets.close(self.now);
         if let Some(Studio::Pull(pull)) = &mut self.studio {
             pull.source.stop(now);

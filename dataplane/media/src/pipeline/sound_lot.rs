@@ -12,7 +12,7 @@ use super::early::Incoming;
 #[derive(Debug, Default)]
 pub(super) struct SoundLot {
     waiting: SmallVec<[Incoming; DATAGRAMS_MAX]>,
-    /// How long the first of them may wait; kept when they are taken.
+    /// Until when the first of them may wait; means nothing while none waits.
     until: Option<Timestamp>,
 }
 
@@ -35,7 +35,7 @@ impl SoundLot {
         self.until.filter(|_| !self.waiting.is_empty())
     }
 
-    /// Has their RTP headers fetched into the core's cache.
+    /// Has them fetched into the core's cache.
     pub(super) fn prefetch(&self) {
         for incoming in &self.waiting {
             prefetch(incoming.datagram.as_ptr(), incoming.datagram.len());

@@ -156,15 +156,16 @@ impl VideoPath {
         }
     }
 
-    /// Takes what came to the publication.
+    /// Takes what came until `arrival` to the publication.
     pub(super) fn serve(
         &mut self,
+        arrival: Timestamp,
         now: Timestamp,
         ws: &mut Workspace,
         audio: &AudioPath,
         publication: &mut Publication,
     ) {
-        while let Some(received) = self.stream.poll(now) {
+        while let Some(received) = self.stream.poll(arrival) {
             match received {
                 Received::Packet { packet, timestamp } => {
                     if self.payload_type != Some(packet.payload_type) {
