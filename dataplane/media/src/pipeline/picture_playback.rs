@@ -36,6 +36,8 @@ struct Source {
     timeline: VideoTimeline,
     start: Timestamp,
     awaits_idr: bool,
+    /// An IDR picture came since pictures were let go because nothing might be sent.
+    is_begun: bool,
     /// Spreads the wishes of the callee and our own.
     keyframes: KeyframeRequest,
     picture: Option<Outgoing>,
@@ -125,7 +127,10 @@ impl PicturePlayback {
                 }
                 return None;
             };
-            self.dropped += u64::from(!source.take(picture, taken, now));
+            source.is_begun |= picture.is_idr;
+            let is_left_out = !source.take(picture, taken, now);
+            // Up to the first IDR picture nothing was begun that it belongs to.
+            self.dropped += u64::from(is_left_out && source.is_begun);
         }
         if source.budget == 0 {
             return None;
@@ -145,6 +150,7 @@ impl Source {
             timeline: VideoTimeline::new(now),
             start: now,
             awaits_idr: true,
+            is_begun: false,
             keyframes: KeyframeRequest::new(VideoFeedback::default(), Duration::ZERO, now),
             picture: None,
             units: Vec::new(),
@@ -177,6 +183,7 @@ impl Source {
         self.picture = None;
         while self.receiver.pull().is_some() {}
         self.awaits_idr = true;
+        self.is_begun = false;
     }
 
     /// Takes a picture up. `false`: it cannot be sent, and neither can what refers to it.
@@ -342,6 +349,7 @@ mod tests {
         assert!(poll_all(&mut playback, None, 260).is_empty());
         sender.push(picture(false, 160, &[&[0x41, 1]]));
         assert!(poll_all(&mut playback, Some(&only_whole), 265).is_empty());
+        assert_eq!(playback.counts(), (1, 2), "what follows those that were let go is let go, too");
         drop(sender);
         assert!(
             poll_all(&mut playback, Some(&only_whole), 270).is_empty() && playback.next_timeout().is_none()
