@@ -1,6 +1,6 @@
 //! When what was given to the targets is sent: a picture at once, sound with the picture that comes next, or when it has
-//! waited for long enough. Takes: pushes, time. Gives: whether a send is due, until when sound may
-//! wait. Leaves out: what is sent (`targets`).
+//! waited for long enough. Takes: pushes, time. Gives: whether a send is due, until when sound
+//! may wait. Leaves out: what is sent (`targets`).
 
 use std::time::Duration;
 

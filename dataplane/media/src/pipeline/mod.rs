@@ -338,10 +338,10 @@ impl Pipeline {
             self.hold(incoming);
             return None;
         }
-        let is_first = self.is_early_due();
+        let was_early = self.is_early_due();
         self.take_early(ws);
         // What was early is to be polled for.
-        if let Some(until) = self.waits_for_picture(port, arrival).filter(|_| !is_first) {
+        if let Some(until) = self.waits_for_picture(port, arrival).filter(|_| !was_early) {
             return Some(departure::at_the_latest(self.sound_lot.push(incoming, until)));
         }
         self.sound_lot.prefetch();

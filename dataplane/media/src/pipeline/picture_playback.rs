@@ -101,7 +101,7 @@ impl PicturePlayback {
     }
 
     /// Pictures that were sent whole, and pictures that were not sent because the callee takes nothing like them, or
-    /// because what they refer to was not sent.
+    /// because what they refer to was not sent. What comes before the first IDR picture is neither.
     pub(super) const fn counts(&self) -> (u64, u64) {
         (self.pictures, self.dropped)
     }
